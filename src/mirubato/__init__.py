@@ -1,0 +1,1 @@
+"""Mirubato Monitoring: OpenTelemetry in, right numbers, alerts and costs out."""

@@ -1,0 +1,1 @@
+"""The words that all rooms share: labels, batches, matchers, and the seams between rooms."""

@@ -1,0 +1,1 @@
+"""PromQL: parse, plan, one await for the samples, evaluate."""

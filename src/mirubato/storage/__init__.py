@@ -1,0 +1,1 @@
+"""Samples: series index, batches, blocks, in one SQLite file."""

@@ -1,0 +1,1 @@
+"""The reading doors: Prometheus API, exposition, history, health."""
