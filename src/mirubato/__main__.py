@@ -1,0 +1,5 @@
+"""`python -m mirubato`."""
+
+from mirubato.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,328 @@
+"""The composer: builds the rooms, joins them, starts and stops them in order."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from mirubato.clock import monotonic_s, now_ms
+from mirubato.config import Config
+from mirubato.errors import ConfigError
+from mirubato.limits import SHUTDOWN_S_MAX
+from mirubato.otlp.admission import TimeBounds
+from mirubato.otlp.decoder import Decoder
+from mirubato.otlp.intake import Intake
+from mirubato.otlp.streams import LabelLimits
+from mirubato.receiver.grpc_door import GrpcDoor
+from mirubato.receiver.handler import Handler
+from mirubato.receiver.http_door import HttpDoor
+from mirubato.storage.appending import Appender
+from mirubato.storage.reading import Reader
+from mirubato.storage.registry import SeriesLimits
+from mirubato.storage.sealing import Sealer, SealSettings
+from mirubato.storage.store import SampleStore
+from mirubato.web.app import AsgiApp, Rooms, Web
+from mirubato.web.own_metrics import OwnMetrics
+from mirubato.web.prometheus_api import QueryLimits
+
+_log = logging.getLogger(__name__)
+
+VERSION = version("mirubato-monitoring")
+
+_QUERY_THREADS = 4
+_EVICT_EVERY_S = 60.0
+# Seconds; an fsync is 0.6 ms on an SSD and 10 ms on a disk that turns.
+_COMMIT_BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]
+
+
+class Gateway:
+    """All rooms of one gateway. `start`, then `stop`; ports are real once it has started."""
+
+    def __init__(self, config: Config) -> None:
+        """Open the storage; ConfigError or StorageFailed if that cannot be."""
+        _check_host(config)
+        self._config = config
+        self._started = monotonic_s()
+        now = now_ms()
+        self.store = SampleStore(
+            config.data_dir, SeriesLimits(config.max_series, config.max_new_series_per_minute), now
+        )
+        self.sealer = Sealer(self.store, SealSettings(config.seal_samples, config.seal_interval), now_ms)
+        self.reader = Reader(self.store)
+        self._pool = ThreadPoolExecutor(_QUERY_THREADS, "query")
+        self._slow_lane = ThreadPoolExecutor(1, "slow-lane")
+        self.own_metrics = OwnMetrics(VERSION)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.ports: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Bind the ports and serve; OSError if one is taken."""
+        config = self._config
+        self.appender = Appender(self.store, self.sealer, self._intake().prepare, now_ms, asyncio.get_running_loop())
+        self.handler = Handler(self.appender.append, self._slow_lane, config.max_body_bytes)
+        self._declare_metrics()
+        otlp = HttpDoor(self.handler)
+        self.grpc = GrpcDoor(self.handler, config.host, config.grpc_port)
+        self._http = [
+            HttpServer(otlp, config.host, config.otlp_http_port),
+            HttpServer(Web(self._rooms(otlp)), config.host, config.web_port),
+        ]
+        self.ports = {
+            "grpc_port": self.grpc.port,
+            "otlp_http_port": self._http[0].port,
+            "web_port": self._http[1].port,
+        }
+        self.sealer.start()
+        await self.grpc.start()
+        for server in self._http:
+            await server.start()
+        self._tasks.append(asyncio.create_task(self._evict_idle()))
+        self._write_ports()
+
+    async def stop(self) -> None:
+        """Take no new work, commit what was taken, close the files; within SHUTDOWN_S_MAX seconds."""
+        self._ports_file().unlink(missing_ok=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        grace = SHUTDOWN_S_MAX / 4
+        await asyncio.gather(self.grpc.stop(grace), *(server.stop(grace) for server in self._http))
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """Close what `__init__` opened."""
+        self.sealer.stop(SHUTDOWN_S_MAX / 4)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._slow_lane.shutdown(wait=False, cancel_futures=True)
+        if not self.store.close(SHUTDOWN_S_MAX / 4):
+            _log.error("the writer did not finish in time")
+        self.own_metrics.close()
+
+    def _intake(self) -> Intake:
+        config = self._config
+        limits = LabelLimits(config.max_labels, config.max_label_name_bytes, config.max_label_value_bytes)
+        decoder = Decoder(self.store.registry, limits, config.promote_resource_attributes)
+        bounds = TimeBounds(config.retention_raw, config.future_max, config.start_time_zero_samples)
+        return Intake(decoder, self.store.registry.state, bounds)
+
+    def _rooms(self, otlp: AsgiApp) -> Rooms:
+        config = self._config
+        return Rooms(
+            selector=self.reader,
+            pool=self._pool,
+            query_limits=QueryLimits(config.query_timeout, config.max_query_series, config.max_query_samples),
+            now=now_ms,
+            version=VERSION,
+            health=self.health,
+            own_metrics=self.own_metrics.text,
+            otlp=otlp,
+        )
+
+    def health(self) -> Mapping[str, Any]:
+        """What /api/health answers."""
+        store, registry = self.store, self.store.registry
+        size = len(registry.series)
+        newest = int(registry.state.last_time[:size].max()) if size else None
+        return {
+            "status": "ok" if store.healthy and not self.sealer.behind() else "cannot store",
+            "version": VERSION,
+            "uptime_s": round(monotonic_s() - self._started, 1),
+            "storage": {
+                "series": registry.active,
+                "unsealed_samples": store.recent.samples,
+                "bytes": self._stored_bytes(),
+                "last_commit_ms": store.last_commit or None,
+            },
+            "last_sample_ms": newest if newest is not None and newest > 0 else None,
+            "queues": {"waiting_bytes": self.appender.waiting_bytes, "writer": store.writer.waiting()},
+        }
+
+    def _stored_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.store.path.parent.glob(f"{self.store.path.name}*"))
+
+    def _declare_metrics(self) -> None:
+        metrics, counts, store = self.own_metrics, self.handler.counts, self.store
+        metrics.counter(
+            "mirubato.received.items",
+            "",
+            "Points, spans and log records that were accepted",
+            lambda: [(count, {"signal": signal}) for signal, count in list(counts.accepted.items())],
+        )
+        metrics.counter(
+            "mirubato.rejected.items",
+            "",
+            "Points, spans and log records that were rejected, by reason",
+            lambda: [
+                (count, {"signal": signal, "reason": reason})
+                for (signal, reason), count in list(counts.rejected.items())
+            ],
+        )
+        metrics.counter(
+            "mirubato.requests",
+            "",
+            "OTLP requests by door, signal and result",
+            lambda: [
+                (count, {"door": door, "signal": signal, "result": result})
+                for (door, signal, result), count in list(counts.requests.items())
+            ],
+        )
+        metrics.counter(
+            "mirubato.received",
+            "By",
+            "Bodies of OTLP requests, as they came",
+            lambda: [(count, {"signal": signal}) for signal, count in list(counts.bytes.items())],
+        )
+        metrics.gauge("mirubato.series", "", "Active series", _one(lambda: store.registry.active))
+        metrics.gauge("mirubato.unsealed.samples", "", "Not yet in blocks", _one(lambda: store.recent.samples))
+        metrics.counter("mirubato.sealed.samples", "", "Put into blocks", _one(lambda: self.sealer.sealed_samples))
+        metrics.gauge("mirubato.storage", "By", "Size of the samples file and its log", _one(self._stored_bytes))
+        metrics.gauge(
+            "mirubato.queue", "By", "Requests that wait to be committed", _one(lambda: self.appender.waiting_bytes)
+        )
+        metrics.gauge("mirubato.build.info", "", "Always 1", lambda: [(1, {"version": VERSION})])
+        record = metrics.histogram("mirubato.commit.duration", "s", "One commit, fsync included", _COMMIT_BOUNDS)
+        store.writer.on_commit = record
+
+    async def _evict_idle(self) -> None:
+        """Idle series leave memory; on the writer thread, which alone changes the registry."""
+        while True:
+            await asyncio.sleep(_EVICT_EVERY_S)
+            await asyncio.to_thread(self.store.writer.call, lambda _: self.store.evict(now_ms()), transaction=False)
+
+    def _ports_file(self) -> Path:
+        return self._config.data_dir / "gateway.json"
+
+    def _write_ports(self) -> None:
+        """Where tools find a gateway that was started on free ports."""
+        path = self._ports_file()
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps({"pid": os.getpid(), **self.ports}), encoding="utf-8")
+        draft.replace(path)
+
+
+def _one(read: Any) -> Any:
+    def reading() -> Iterable[tuple[float, Mapping[str, str]]]:
+        return [(read(), {})]
+
+    return reading
+
+
+def _check_host(config: Config) -> None:
+    loopback = config.host in ("127.0.0.1", "::1", "localhost")
+    if not loopback and not config.allow_anonymous:
+        raise ConfigError(
+            f"host {config.host} can be reached from other machines, and there are no tokens yet:"
+            " start with --allow-anonymous if everyone there may read and write"
+        )
+
+
+class _Uvicorn(uvicorn.Server):
+    """Signals are the gateway's business, not the web server's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """One port served by uvicorn inside the running loop."""
+
+    def __init__(self, app: Any, host: str, port: int) -> None:
+        """Bind `port` (0: any free one); OSError if it is taken."""
+        self._socket = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.port = int(self._socket.getsockname()[1])
+        self._server = _Uvicorn(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=75,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        self._task = asyncio.create_task(self._server.serve([self._socket]))
+        while not self._server.started and not self._task.done():
+            await asyncio.sleep(0.001)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new requests; let those under way finish for `grace_s` seconds."""
+        self._server.should_exit = True
+        if self._task is None:
+            self._socket.close()
+            return
+        done, _ = await asyncio.wait([self._task], timeout=grace_s)
+        if not done:
+            self._server.force_exit = True
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def serve(config: Config) -> None:
+    """Run a gateway until SIGTERM or SIGINT."""
+    leave = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave.set)
+    gateway = Gateway(config)
+    try:
+        await gateway.start()
+    except BaseException:
+        await asyncio.to_thread(gateway.close)
+        raise
+    _announce(config, gateway.ports)
+    # What lives now lives on: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    await leave.wait()
+    await gateway.stop()
+
+
+def _announce(config: Config, ports: Mapping[str, int]) -> None:
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    lines = [
+        f"Mirubato Monitoring {VERSION}",
+        f"  page and API   http://{host}:{ports['web_port']}/",
+        f"  OTLP/HTTP      http://{host}:{ports['otlp_http_port']}/v1/metrics (and the web port)",
+        f"  OTLP/gRPC      {host}:{ports['grpc_port']}",
+        f"  data           {config.data_dir.absolute()}",
+        f"  Grafana        data source of type Prometheus, URL http://{host}:{ports['web_port']}/api/prometheus",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def run(config: Config) -> None:
+    """Run a gateway in this process until it is told to stop."""
+    # New series make many small objects that live long: fewer, larger collections cost a third of the CPU.
+    gc.set_threshold(50_000, 20, 50)
+    threading.stack_size(1 << 20)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(config))
+
+
+def _loop_factory() -> Any:
+    try:
+        return __import__("uvloop").new_event_loop
+    except ImportError:  # Windows has no uvloop
+        return None

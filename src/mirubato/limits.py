@@ -1,0 +1,58 @@
+"""Every bound that is not a setting, with its unit in its name, and how the bounds relate."""
+
+MIB = 1 << 20
+
+# Requests that wait for the writer, in bytes: past it the answer is 503. Four requests of the largest size fit.
+WAITING_BYTES_MAX = 256 * MIB
+
+# The writer stops taking requests into a commit here, so that one commit (and its fsync) stays short.
+COMMIT_BYTES_MAX = 8 * MIB
+
+# Known shapes, in bytes of templates and offsets; a shape of 100 points takes about 35 kB.
+SHAPE_CACHE_BYTES_MAX = 64 * MIB
+# Templates kept for one (resource, length): collectors permute points, and each candidate costs a comparison (5 us).
+SHAPES_PER_KEY_MAX = 4
+# Requests remembered once, to see whether a shape comes a second time.
+SHAPE_SIGHTINGS_MAX = 50_000
+
+# Attribute sets remembered by their bytes; past it the whole cache starts anew (about 300 bytes an entry).
+ATTRIBUTE_CACHE_ENTRIES_MAX = 1_500_000
+
+# Values in one block: what a query must read at least; 64 k values decode in about 0.3 ms.
+BLOCK_VALUES_MAX = 65_536
+# Runs of one metric that merge into one, and the values one merge may hold in memory (24 bytes each).
+MERGE_RUNS = 4
+MERGE_VALUES_MAX = 4_000_000
+
+# Unsealed samples are also in memory, 20 bytes each: past this many loads of `seal_samples`, requests wait for the
+# sealer, and if it does not come the answer is 503.
+UNSEALED_LOADS_MAX = 3
+
+# A series counts as active for an hour after its last sample, and leaves memory after that.
+ACTIVE_SERIES_MS = 3_600_000
+
+# Prometheus' staleness rule: an instant query sees the newest sample of the last 5 minutes.
+LOOKBACK_MS = 300_000
+# Prometheus' bound on steps of a range query (web/api/v1/api.go).
+STEPS_MAX = 11_000
+
+# target_info is written again after this much time, well within the look-back.
+TARGET_INFO_INTERVAL_MS = 60_000
+
+# Exemplars kept in all; the oldest go first. OpenMetrics allows 128 code points of exemplar labels.
+EXEMPLARS_MAX = 100_000
+EXEMPLAR_LABEL_CHARS_MAX = 128
+
+# Deepest nesting of an attribute value.
+ATTRIBUTE_DEPTH_MAX = 32
+
+# A reply must fit gRPC's 4 MiB; reasons are cut long before.
+REASONS_MAX = 5
+REASON_CHARS_MAX = 300
+
+# SIGTERM to exit.
+SHUTDOWN_S_MAX = 8.0
+
+assert COMMIT_BYTES_MAX <= WAITING_BYTES_MAX
+assert BLOCK_VALUES_MAX < MERGE_VALUES_MAX
+assert TARGET_INFO_INTERVAL_MS < LOOKBACK_MS

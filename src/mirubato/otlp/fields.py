@@ -1,0 +1,308 @@
+"""Where the fixed-width fields of a ResourceMetrics are: the wire walker that makes a shape.
+
+It knows only the plain form that exporters write (each field at most once, one data field a metric) and answers None
+for anything else: that is then read by the projection every time. What it answers is checked against the projection's
+reading before it is trusted.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirubato.model.labels import MetricType
+from mirubato.model.samples import Float64s, Int64s
+from mirubato.otlp.columns import COUNTER, LEAD
+from mirubato.otlp.points import sum_flags
+from mirubato.otlp.streams import AttributeKey, MetricIdentity, MetricStreams, ResourceStreams
+
+_VARINT, _FIXED64, _BYTES = 0, 1, 2
+
+Field = tuple[int, int, int, int]
+"""Field number, wire type, and where its content begins and ends; a varint's value stands for the end."""
+
+
+class _NotPlainError(Exception):
+    """The bytes have a form that is not learned."""
+
+
+@dataclass(slots=True)
+class _Sample:
+    """One sample: its slot and where its time, start and value are."""
+
+    slot: int
+    time: int
+    start: int
+    value: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMap:
+    """Offsets of times, starts and values, in the order doubles, signed integers, counts, then bucket rows.
+
+    `offsets` are to be gathered as 8-byte windows: first the time of every sample, then every start, then every
+    value, then what is not stored.
+    """
+
+    points: int
+    slots: Int64s
+    flags: NDArray[np.uint8]
+    offsets: Int64s
+    doubles: int
+    integers: int
+    counts: int
+    rows: tuple[tuple[int, int], ...]
+    """(histograms, buckets each) for each number of buckets; their samples are cumulated within a row."""
+
+    def values(self, raw: NDArray[np.uint64]) -> Float64s:
+        """Gathered value fields as float64."""
+        values = np.empty(len(raw))
+        low, high = 0, self.doubles
+        values[low:high] = raw[low:high].view(np.float64)
+        low, high = high, high + self.integers
+        values[low:high] = raw[low:high].view(np.int64)
+        low, high = high, high + self.counts
+        values[low:high] = raw[low:high]
+        for histograms, buckets in self.rows:
+            low, high = high, high + histograms * buckets
+            values[low:high] = raw[low:high].reshape(histograms, buckets).cumsum(axis=1).ravel()
+        return values
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the walk has met so far."""
+
+    absent: int
+    points: int = 0
+    doubles: list[_Sample] = field(default_factory=list)
+    integers: list[_Sample] = field(default_factory=list)
+    counts: list[_Sample] = field(default_factory=list)
+    rows: dict[int, list[_Sample]] = field(default_factory=dict)
+    ignored: list[int] = field(default_factory=list)
+    """Fields that change but are not stored: a histogram's minimum, maximum and last bucket (`+Inf` is its count)."""
+
+
+def map_fields(encoded: bytes, resource: ResourceStreams) -> FieldMap | None:
+    """The fields of a ResourceMetrics whose series `resource` knows, or None if it has no plain form."""
+    found = _Found(absent=len(encoded))
+    try:
+        for number, _, begin, end in _fields(encoded, 0, len(encoded)):
+            if number == 2:
+                _walk_scope(encoded, begin, end, resource, found)
+    except (_NotPlainError, IndexError, KeyError, ValueError):
+        return None
+    return _assembled(found)
+
+
+def _assembled(found: _Found) -> FieldMap:
+    widths = sorted(width for width in found.rows if width)
+    samples = found.doubles + found.integers + found.counts
+    for width in widths:
+        samples += found.rows[width]
+    offsets = [s.time for s in samples] + [s.start for s in samples] + [s.value for s in samples] + found.ignored
+    return FieldMap(
+        found.points,
+        np.array([sample.slot for sample in samples], np.int64),
+        np.array([sample.flags for sample in samples], np.uint8),
+        np.array(offsets, np.int64),
+        len(found.doubles),
+        len(found.integers),
+        len(found.counts),
+        tuple((len(found.rows[width]) // width, width) for width in widths),
+    )
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+
+
+def _fields(data: bytes, at: int, end: int) -> Iterator[Field]:
+    """The fields of one message."""
+    while at < end:
+        tag = data[at]
+        at += 1
+        if tag >= 128:
+            raise _NotPlainError
+        kind = tag & 7
+        if kind == _BYTES:
+            size = data[at]
+            at += 1
+            if size >= 128:
+                size, at = _varint(data, at - 1)
+            yield tag >> 3, kind, at, at + size
+            at += size
+        elif kind == _FIXED64:
+            yield tag >> 3, kind, at, at + 8
+            at += 8
+        elif kind == _VARINT:
+            value, after = _varint(data, at)
+            yield tag >> 3, kind, at, value
+            at = after
+        else:
+            raise _NotPlainError
+    if at != end:
+        raise _NotPlainError
+
+
+def _walk_scope(data: bytes, begin: int, end: int, resource: ResourceStreams, found: _Found) -> None:
+    for number, _, low, high in _fields(data, begin, end):
+        if number == 2:
+            _walk_metric(data, low, high, resource, found)
+
+
+def _walk_metric(data: bytes, begin: int, end: int, resource: ResourceStreams, found: _Found) -> None:
+    texts = {1: "", 2: "", 3: ""}
+    body: Field | None = None
+    for part in _fields(data, begin, end):
+        number, kind, low, high = part
+        if number in texts:
+            texts[number] = data[low:high].decode()
+        elif number in (5, 7, 9, 11) and kind == _BYTES and body is None:
+            body = part
+        else:
+            raise _NotPlainError
+    if body is None:
+        return
+    number, _, low, high = body
+    points, temporality, monotonic = _walk_data(data, low, high)
+    identity, flags = _identity(number, texts[1], texts[3], temporality, monotonic=monotonic)
+    streams = resource.metric(identity, texts[2])
+    found.points += len(points)
+    walk = {5: _walk_number, 7: _walk_number, 9: _walk_histogram, 11: _walk_summary}[number]
+    for low, high in points:
+        walk(data, low, high, streams, flags, found)
+
+
+def _walk_data(data: bytes, begin: int, end: int) -> tuple[list[tuple[int, int]], int, bool]:
+    points: list[tuple[int, int]] = []
+    scalars: dict[int, int] = {}
+    for number, kind, low, high in _fields(data, begin, end):
+        if number == 1 and kind == _BYTES:
+            points.append((low, high))
+        elif number in (2, 3) and kind == _VARINT and number not in scalars:
+            scalars[number] = high
+        else:
+            raise _NotPlainError
+    return points, scalars.get(2, 0), bool(scalars.get(3, 0))
+
+
+def _identity(number: int, name: str, unit: str, temporality: int, *, monotonic: bool) -> tuple[MetricIdentity, int]:
+    if number == 5:
+        return MetricIdentity(name, unit, MetricType.GAUGE), 0
+    if number == 11:
+        return MetricIdentity(name, unit, MetricType.SUMMARY), COUNTER
+    monotonic = monotonic or number == 9
+    flags = sum_flags(temporality, monotonic=monotonic)
+    if flags is None:
+        raise _NotPlainError
+    if number == 9:
+        return MetricIdentity(name, unit, MetricType.HISTOGRAM), flags
+    return MetricIdentity(name, unit, MetricType.COUNTER if monotonic else MetricType.GAUGE, sum=True), flags
+
+
+@dataclass(slots=True)
+class _Point:
+    """One data point taken apart: attribute entries, fields that come once by number, entries of the repeated field."""
+
+    attributes: list[bytes] = field(default_factory=list)
+    once: dict[int, Field] = field(default_factory=dict)
+    repeated: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def key(self) -> AttributeKey:
+        return len(self.attributes), b"".join(self.attributes)
+
+    def at(self, number: int, absent: int) -> int:
+        """Where a field's content begins; a field left out reads as zero."""
+        return self.once[number][2] if number in self.once else absent
+
+
+def _split(data: bytes, begin: int, end: int, attributes: int, repeated: int = 0) -> _Point:
+    point = _Point()
+    for part in _fields(data, begin, end):
+        number, kind, low, high = part
+        if number == attributes and kind == _BYTES:
+            point.attributes.append(data[low:high])
+        elif number == repeated and kind == _BYTES:
+            point.repeated.append((low, high))
+        elif number in point.once:
+            raise _NotPlainError
+        else:
+            point.once[number] = part
+    return point
+
+
+def _allow(point: _Point, fixed: tuple[int, ...], packed: tuple[int, ...] = ()) -> None:
+    """Only these fields, each with the wire type that it should have."""
+    for number, kind, _, _ in point.once.values():
+        if not ((number in fixed and kind == _FIXED64) or (number in packed and kind == _BYTES)):
+            raise _NotPlainError
+
+
+def _walk_number(data: bytes, begin: int, end: int, streams: MetricStreams, flags: int, found: _Found) -> None:
+    point = _split(data, begin, end, 7)
+    _allow(point, (2, 3, 4, 6))
+    if (4 in point.once) == (6 in point.once):
+        raise _NotPlainError
+    value = point.once[4 if 4 in point.once else 6][2]
+    time, start = point.at(3, found.absent), point.at(2, found.absent)
+    sample = _Sample(streams.numbers[point.key], time, start, value, flags | LEAD)
+    (found.doubles if 4 in point.once else found.integers).append(sample)
+
+
+def _walk_histogram(data: bytes, begin: int, end: int, streams: MetricStreams, flags: int, found: _Found) -> None:
+    point = _split(data, begin, end, 9)
+    _allow(point, (2, 3, 4, 5, 11, 12), (6, 7))
+    bounds_low, bounds_high = point.once[7][2:4] if 7 in point.once else (0, 0)
+    bounds = struct.unpack(f"<{(bounds_high - bounds_low) // 8}d", data[bounds_low:bounds_high])
+    counts_low, counts_high = point.once[6][2:4] if 6 in point.once else (0, 0)
+    if counts_high - counts_low != (8 * (len(bounds) + 1) if 6 in point.once or bounds else 0):
+        raise _NotPlainError
+    slots = streams.groups[point.key, bounds]
+    time, start = point.at(3, found.absent), point.at(2, found.absent)
+    samples = [_Sample(slot, time, start, counts_low + 8 * index, flags) for index, slot in enumerate(slots)]
+    row, totals, total_sum = samples[: len(bounds)], samples[len(bounds) : -1], samples[-1]
+    samples[0].flags |= LEAD
+    found.rows.setdefault(len(row), []).extend(row)
+    for sample in totals:
+        sample.value = point.at(4, found.absent)
+    found.counts += totals
+    if 5 in point.once:
+        total_sum.value = point.once[5][2]
+        found.doubles.append(total_sum)
+    found.ignored += [point.once[number][2] for number in (11, 12) if number in point.once]
+    if 6 in point.once:
+        found.ignored.append(counts_low + 8 * len(bounds))
+
+
+def _walk_summary(data: bytes, begin: int, end: int, streams: MetricStreams, _flags: int, found: _Found) -> None:
+    point = _split(data, begin, end, 7, repeated=6)
+    _allow(point, (2, 3, 4, 5))
+    entries = [_quantile(data, low, high, found.absent) for low, high in point.repeated]
+    slots = streams.groups[point.key, tuple(quantile for quantile, _ in entries)]
+    time, start = point.at(3, found.absent), point.at(2, found.absent)
+    quantiles = [_Sample(slot, time, start, at, 0) for slot, (_, at) in zip(slots, entries, strict=False)]
+    count = _Sample(slots[-2], time, start, point.at(4, found.absent), COUNTER)
+    total = _Sample(slots[-1], time, start, point.at(5, found.absent), COUNTER)
+    (quantiles or [count])[0].flags |= LEAD
+    found.doubles += [*quantiles, total]
+    found.counts.append(count)
+
+
+def _quantile(data: bytes, begin: int, end: int, absent: int) -> tuple[float, int]:
+    """(quantile, where its value is) of a ValueAtQuantile."""
+    point = _split(data, begin, end, 0)
+    _allow(point, (1, 2))
+    quantile = struct.unpack_from("<d", data, point.once[1][2])[0] if 1 in point.once else 0.0
+    return quantile, point.at(2, absent)

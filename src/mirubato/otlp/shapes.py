@@ -1,0 +1,155 @@
+"""Known shapes: two exports of the same instruments differ only in fixed-width fields at known offsets.
+
+Every value of a gauge, sum, histogram or summary point is fixed-width on the wire (fixed64, sfixed64, double, packed
+fixed64), start and time too. So a shape is a template of one `ResourceMetrics` with those fields zeroed, and the
+offsets of the fields. To match, the bytes are copied, the fields gathered and zeroed, and the rest is compared with
+the template: a hit is proof, not a guess. It costs 0.07 us a point; the projection costs 1.5.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirubato.limits import SHAPE_CACHE_BYTES_MAX, SHAPE_SIGHTINGS_MAX, SHAPES_PER_KEY_MAX
+from mirubato.model.seams import SeriesRegistry
+from mirubato.otlp.columns import Columns
+from mirubato.otlp.fields import FieldMap, map_fields
+from mirubato.otlp.streams import ResourceStreams
+
+_Key = tuple[int, bytes]
+"""Length of the ResourceMetrics, and its leading bytes: the resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A template and where its values are; the arrays are in the order of FieldMap's samples."""
+
+    resource: ResourceStreams
+    points: int
+    template: bytes
+    layout: FieldMap
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the shape takes."""
+        layout = self.layout
+        return len(self.template) + layout.offsets.nbytes + layout.slots.nbytes + layout.flags.nbytes + 500
+
+    def columns(self, fields: NDArray[np.uint64]) -> Columns:
+        """The gathered fields as columns."""
+        slots, flags = self.layout.slots, self.layout.flags
+        count = len(slots)
+        values = self.layout.values(fields[2 * count : 3 * count])
+        return Columns(slots, fields[:count], fields[count : 2 * count], values, flags)
+
+
+class Shapes:
+    """The shapes learned so far, bounded in bytes; the least recently used go first."""
+
+    def __init__(self, registry: SeriesRegistry) -> None:
+        self._registry = registry
+        self._epoch = registry.epoch
+        self._shapes: OrderedDict[_Key, list[Shape]] = OrderedDict()
+        self._sightings: OrderedDict[tuple[_Key, int], None] = OrderedDict()
+        self._bytes = 0
+        self._scratch = np.zeros(1 << 16, np.uint8)
+
+    def refresh(self) -> None:
+        """Forget everything if slots may have died; call between requests."""
+        if self._epoch != self._registry.epoch:
+            self._epoch = self._registry.epoch
+            self._shapes.clear()
+            self._sightings.clear()
+            self._bytes = 0
+
+    def match(self, encoded: bytes) -> tuple[Shape, Columns] | None:
+        """The shape of these bytes and their columns, or None."""
+        key = _key(encoded)
+        candidates = self._shapes.get(key)
+        if candidates is None:
+            return None
+        for shape in candidates:
+            fields = self._gather(encoded, shape)
+            if fields is not None:
+                self._shapes.move_to_end(key)
+                return shape, shape.columns(fields)
+        return None
+
+    def learn(self, encoded: bytes, resource: ResourceStreams, columns: Columns, points: int) -> None:
+        """Make a shape of bytes that the projection has just read, if they came before with the same series.
+
+        The second sighting is asked for because learning costs 10 us a point; the series are part of what is
+        remembered, so that points in ever new orders are never learned.
+        """
+        key = _key(encoded)
+        sighting = (key, hash(columns.slots.tobytes()))
+        if sighting not in self._sightings:
+            self._sightings[sighting] = None
+            if len(self._sightings) > SHAPE_SIGHTINGS_MAX:
+                self._sightings.popitem(last=False)
+            return
+        del self._sightings[sighting]
+        shape = self._made(encoded, resource, points)
+        if shape is not None and self._agrees(shape, encoded, columns):
+            self._keep(key, shape)
+
+    def _made(self, encoded: bytes, resource: ResourceStreams, points: int) -> Shape | None:
+        layout = map_fields(encoded, resource)
+        if layout is None or layout.points != points:
+            return None
+        template = np.frombuffer(bytearray(encoded) + bytes(8), np.uint8)
+        _windows(template, len(encoded))[layout.offsets] = 0
+        return Shape(resource, points, template[: len(encoded)].tobytes(), layout)
+
+    def _agrees(self, shape: Shape, encoded: bytes, columns: Columns) -> bool:
+        """Whether the shape reads the very same samples as the projection did: the last check before it is trusted."""
+        fields = self._gather(encoded, shape)
+        return fields is not None and _rows(shape.columns(fields)) == _rows(columns)
+
+    def _keep(self, key: _Key, shape: Shape) -> None:
+        shapes = self._shapes.setdefault(key, [])
+        shapes.insert(0, shape)
+        self._bytes += shape.nbytes
+        if len(shapes) > SHAPES_PER_KEY_MAX:
+            self._bytes -= shapes.pop().nbytes
+        while self._bytes > SHAPE_CACHE_BYTES_MAX and len(self._shapes) > 1:
+            _, dropped = self._shapes.popitem(last=False)
+            self._bytes -= sum(old.nbytes for old in dropped)
+
+    def _gather(self, encoded: bytes, shape: Shape) -> NDArray[np.uint64] | None:
+        """The values of all fields if everything else equals the template."""
+        length = len(encoded)
+        if length + 8 > len(self._scratch):
+            self._scratch = np.zeros(2 * length + 8, np.uint8)
+        scratch = self._scratch
+        scratch[:length] = np.frombuffer(encoded, np.uint8)
+        scratch[length : length + 8] = 0  # what a field that is not on the wire reads as
+        windows, offsets = _windows(scratch, length), shape.layout.offsets
+        fields: NDArray[np.uint64] = windows[offsets]
+        windows[offsets] = 0
+        return fields if scratch[:length].tobytes() == shape.template else None
+
+
+def _windows(buffer: NDArray[np.uint8], length: int) -> NDArray[np.uint64]:
+    """The 8 bytes from each offset on as a little-endian number; they overlap, so gathering needs no copy."""
+    return np.ndarray((length + 1,), "<u8", buffer, 0, (1,))
+
+
+def _key(encoded: bytes) -> _Key:
+    """Length and leading field; that is the resource in what exporters write, and anything will do as a key."""
+    if len(encoded) < 3:
+        return len(encoded), encoded
+    low, high = encoded[1], encoded[2]
+    size = low + 2 if low < 128 else (low & 127) + (high << 7) + 3
+    return len(encoded), encoded[: min(size, 4096)]
+
+
+def _rows(columns: Columns) -> bytes:
+    """Columns in an order of their own, as bytes, so that two can be compared bit by bit."""
+    order = np.lexsort((columns.values.view(np.uint64), columns.times, columns.slots))
+    return b"".join(
+        column[order].tobytes()
+        for column in (columns.slots, columns.times, columns.starts, columns.values, columns.flags)
+    )

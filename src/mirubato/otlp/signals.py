@@ -1,0 +1,73 @@
+"""Traces and logs: judged by the official classes and counted."""
+
+from enum import StrEnum
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from mirubato.errors import BadRequest
+from mirubato.model.seams import Outcome
+
+Request = ExportMetricsServiceRequest | ExportTraceServiceRequest | ExportLogsServiceRequest
+Response = ExportMetricsServiceResponse | ExportTraceServiceResponse | ExportLogsServiceResponse
+
+
+class Signal(StrEnum):
+    """The three signals of OTLP, as they stand in the paths."""
+
+    METRICS = "metrics"
+    TRACES = "traces"
+    LOGS = "logs"
+
+
+REQUESTS: dict[Signal, type[Request]] = {
+    Signal.METRICS: ExportMetricsServiceRequest,
+    Signal.TRACES: ExportTraceServiceRequest,
+    Signal.LOGS: ExportLogsServiceRequest,
+}
+
+
+def count_items(signal: Signal, body: bytes) -> Outcome:
+    """Spans or log records of a request, all accepted; BadRequest where it cannot be decoded."""
+    try:
+        if signal is Signal.TRACES:
+            traces = ExportTraceServiceRequest.FromString(body)
+            return Outcome(sum(len(scope.spans) for one in traces.resource_spans for scope in one.scope_spans))
+        logs = ExportLogsServiceRequest.FromString(body)
+        return Outcome(sum(len(scope.log_records) for one in logs.resource_logs for scope in one.scope_logs))
+    except DecodeError as error:
+        raise BadRequest(f"not an {REQUESTS[signal].DESCRIPTOR.name}: {error}") from error
+
+
+def response(signal: Signal, rejected: int, message: str) -> Response:
+    """The official answer; `partial_success` is set only where there is something to say (OTLP specification)."""
+    match signal:
+        case Signal.METRICS:
+            metrics = ExportMetricsServiceResponse()
+            if rejected or message:
+                metrics.partial_success.rejected_data_points = rejected
+                metrics.partial_success.error_message = message
+            return metrics
+        case Signal.TRACES:
+            traces = ExportTraceServiceResponse()
+            if rejected or message:
+                traces.partial_success.rejected_spans = rejected
+                traces.partial_success.error_message = message
+            return traces
+        case Signal.LOGS:
+            logs = ExportLogsServiceResponse()
+            if rejected or message:
+                logs.partial_success.rejected_log_records = rejected
+                logs.partial_success.error_message = message
+            return logs

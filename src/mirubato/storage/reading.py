@@ -1,0 +1,279 @@
+"""Reading: matchers and a window -> columns of samples, from blocks and from what is not sealed yet."""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirubato.model.labels import NAME, Family, Labels
+from mirubato.model.matchers import Matcher, MatchOp, match_all
+from mirubato.model.samples import (
+    Exemplar,
+    Float64s,
+    HistogramSample,
+    Int64s,
+    Kind,
+    SelectedFloats,
+    SelectedHistograms,
+)
+from mirubato.model.seams import Budget, Newest, Selected
+from mirubato.storage import codec
+from mirubato.storage.blocks import decode_series, wanted_rows
+from mirubato.storage.recent import Chunk
+from mirubato.storage.schema import open_reader
+from mirubato.storage.store import SampleStore
+
+_TIME_BITS = 43
+"""Milliseconds within a window: 2^43 ms are 278 years."""
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """The series of a selection: labels and kind by position, and where each id (and slot) stands."""
+
+    labels: list[Labels] = field(default_factory=list)
+    kinds: list[Kind] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    """Position of each id; an archived series that came back shares the position of its younger self."""
+    slots: list[int] = field(default_factory=list)
+    """Slots of the active ones, which come first."""
+    names: set[int] = field(default_factory=set)
+    place: dict[tuple[Labels, Kind], int] = field(default_factory=dict)
+
+    def add(self, id_: int, labels: Labels, kind: Kind, name: int) -> None:
+        """Take one series in."""
+        position = self.place.setdefault((labels, kind), len(self.labels))
+        if position == len(self.labels):
+            self.labels.append(labels)
+            self.kinds.append(kind)
+        self.ids.append(id_)
+        self.positions.append(position)
+        self.names.add(name)
+
+
+@dataclass(slots=True)
+class _Found:
+    """Pieces of the answer, in the order in which they were written."""
+
+    positions: list[Int64s] = field(default_factory=list)
+    timestamps: list[Int64s] = field(default_factory=list)
+    values: list[Float64s] = field(default_factory=list)
+    histograms: list[HistogramSample] = field(default_factory=list)
+
+
+class Reader:
+    """Answers selections (`model.seams.Selector`) from any thread."""
+
+    def __init__(self, store: SampleStore) -> None:
+        self._store = store
+        self._local = threading.local()
+
+    def select(self, matchers: tuple[Matcher, ...], start: int, end: int, budget: Budget) -> Selected:
+        """Samples of the matching series from `start` to `end` (ms, both included)."""
+        registry = self._store.registry
+        slots = registry.find(matchers)
+        # Unsealed chunks first, blocks second: what is sealed in between is then seen twice, never missed.
+        chunks = self._store.recent.chunks()
+        chosen = self._chosen(matchers, slots, budget)
+        found = _Found()
+        self._read_blocks(chosen, start, end, budget, found)
+        position_of = np.full(len(registry.series) + 1, -1, np.int64)
+        position_of[chosen.slots] = chosen.positions[: len(chosen.slots)]
+        for chunk in chunks:
+            budget.check()
+            if chunk.overlaps(start, end):
+                _read_chunk(chunk, position_of, start, end, budget, found)
+        return Selected(_floats(chosen, found, start), _histograms(chosen, found))
+
+    def series(self, matchers: tuple[Matcher, ...], start: int, budget: Budget) -> Sequence[Labels]:
+        """Labels of the matching series that have a sample at or after `start` (ms), or are on disk only."""
+        registry = self._store.registry
+        slots = registry.find(matchers)
+        slots = slots[registry.state.last_time[slots] >= start]
+        return self._chosen(matchers, slots, budget).labels
+
+    def label_names(self) -> list[str]:
+        """Names of all labels of active series, sorted."""
+        return self._store.registry.index.names()
+
+    def label_values(self, name: str) -> list[str]:
+        """Values of a label among active series, sorted."""
+        return self._store.registry.index.values(name)
+
+    def families(self) -> list[Family]:
+        """All metric families that were ever seen, by name."""
+        return sorted(self._store.registry.symbols.families[1:], key=lambda family: (family.name, family.type))
+
+    def newest(self, matchers: tuple[Matcher, ...] | None, since: int) -> list[Newest]:
+        """The newest sample of each active series (or those that match), unless it is stale or older than `since`."""
+        registry = self._store.registry
+        state, size = registry.state, len(registry.series)
+        fresh = (state.last_time[:size] >= since) & ~state.stale[:size]
+        slots = np.flatnonzero(fresh)
+        if matchers is not None:
+            slots = np.intersect1d(slots, registry.find(matchers), assume_unique=True)
+        times, values = state.last_time[slots].tolist(), state.last_value[slots].tolist()
+        found = []
+        for slot, time, value in zip(slots.tolist(), times, values, strict=True):
+            series = registry.series[slot]
+            if series is not None:
+                histogram = state.histograms.get(slot) if series.kind is Kind.HISTOGRAM else None
+                found.append(Newest(series.id, series.labels, series.family, time, value, histogram))
+        return found
+
+    def exemplars(self, start: int, end: int) -> list[tuple[Labels, Exemplar]]:
+        """Exemplars of active series in a window, oldest first."""
+        registry = self._store.registry
+        labels = {series.id: series.labels for series in list(registry.series) if series is not None}
+        rows = self._connection().execute(
+            "SELECT series, timestamp, value, labels FROM exemplar WHERE timestamp BETWEEN ? AND ? ORDER BY rowid",
+            (start, end),
+        )
+        return [
+            (labels[id_], Exemplar(id_, timestamp, value, codec.decode_labels(text)))
+            for id_, timestamp, value, text in rows
+            if id_ in labels
+        ]
+
+    def _connection(self) -> sqlite3.Connection:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = open_reader(self._store.path)
+        return connection
+
+    def _chosen(self, matchers: tuple[Matcher, ...], slots: Int64s, budget: Budget) -> _Chosen:
+        registry, chosen = self._store.registry, _Chosen()
+        budget.take_series(len(slots))
+        names, series = registry.names[slots].tolist(), registry.series
+        for slot, name in zip(slots.tolist(), names, strict=True):
+            one = series[slot]
+            if one is not None:  # else evicted since it was found
+                chosen.add(one.id, one.labels, one.kind, name)
+                chosen.slots.append(slot)
+        if self._store.archived:
+            self._add_archived(matchers, set(chosen.ids), chosen, budget)
+        return chosen
+
+    def _add_archived(self, matchers: tuple[Matcher, ...], present: set[int], chosen: _Chosen, budget: Budget) -> None:
+        """Series that are on disk only, found by metric name where the matchers give one."""
+        symbols = self._store.registry.symbols
+        active = {series.id for series in list(self._store.registry.series) if series is not None}
+        for name in self._archived_names(matchers):
+            budget.check()
+            rows = self._connection().execute("SELECT id, kind, pairs FROM series WHERE name = ?", (name,))
+            for id_, kind, pairs in rows:
+                if id_ in present or id_ in active:
+                    continue
+                labels = symbols.labels(pairs)
+                if match_all(matchers, dict(labels)):
+                    budget.take_series(1)
+                    chosen.add(id_, labels, Kind(kind), name)
+
+    def _archived_names(self, matchers: tuple[Matcher, ...]) -> Iterable[int]:
+        exact = [matcher.value for matcher in matchers if matcher.name == NAME and matcher.op is MatchOp.EQUAL]
+        if exact:
+            return [self._store.registry.symbols.pair_id_of((NAME, exact[0]))]
+        rows = self._connection().execute("SELECT DISTINCT name FROM series").fetchall()
+        return [name for (name,) in rows]
+
+    def _read_blocks(self, chosen: _Chosen, start: int, end: int, budget: Budget, found: _Found) -> None:
+        if not chosen.ids:
+            return
+        ids = np.array(chosen.ids, np.int64)
+        order = np.argsort(ids)
+        ids, positions = ids[order], np.array(chosen.positions, np.int64)[order]
+        for name in chosen.names:
+            rows = self._connection().execute(
+                "SELECT kind, series, timestamps, content FROM block INDEXED BY block_by_name"
+                " WHERE name = ? AND time_high >= ? AND time_low <= ? ORDER BY seq_low, id",
+                (name, start, end),
+            )
+            for kind, series, timestamps, content in rows:
+                budget.check()
+                _read_block(kind, (series, timestamps, content), (ids, positions), (start, end), budget, found)
+
+
+def _read_block(
+    kind: int,
+    block: tuple[bytes, bytes, bytes],
+    wanted: tuple[Int64s, Int64s],
+    window: tuple[int, int],
+    budget: Budget,
+    found: _Found,
+) -> None:
+    series, encoded_times, content = block
+    ids, positions = wanted
+    block_ids, counts = decode_series(series)
+    at = np.minimum(np.searchsorted(ids, block_ids), len(ids) - 1)
+    hit = ids[at] == block_ids
+    if not hit.any():
+        return
+    timestamps = codec.decode_whole(encoded_times, counts)
+    rows, owners = wanted_rows(positions[at], counts, hit)
+    times = timestamps[rows]
+    inside = (times >= window[0]) & (times <= window[1])
+    rows, owners, times = rows[inside], owners[inside], times[inside]
+    budget.take_samples(len(rows))
+    if kind == Kind.HISTOGRAM:
+        samples = codec.decode_histograms(content, [0] * len(timestamps), timestamps.tolist())
+        for row, owner in zip(rows.tolist(), owners.tolist(), strict=True):
+            sample = samples[row]
+            found.histograms.append(HistogramSample(owner, sample.timestamp, sample.histogram, sample.stale))
+        return
+    found.positions.append(owners)
+    found.timestamps.append(times)
+    found.values.append(codec.decode_values(content, counts)[rows])
+
+
+def _read_chunk(chunk: Chunk, position_of: Int64s, start: int, end: int, budget: Budget, found: _Found) -> None:
+    size = chunk.size
+    slots, times = chunk.slots[:size], chunk.timestamps[:size]
+    owners = position_of[np.minimum(slots, len(position_of) - 1)]
+    rows = np.flatnonzero((owners >= 0) & (times >= start) & (times <= end))
+    budget.take_samples(len(rows))
+    found.positions.append(owners[rows])
+    found.timestamps.append(times[rows])
+    found.values.append(chunk.values[:size][rows])
+    for sample in list(chunk.histograms):
+        owner = int(position_of[min(sample.series, len(position_of) - 1)])
+        if owner >= 0 and start <= sample.timestamp <= end:
+            found.histograms.append(HistogramSample(owner, sample.timestamp, sample.histogram, sample.stale))
+
+
+def _floats(chosen: _Chosen, found: _Found, start: int) -> SelectedFloats:
+    """Pieces in order of writing -> columns by series and time, of two samples at one time the later write."""
+    if not found.positions:
+        return SelectedFloats([], np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0))
+    positions, times = np.concatenate(found.positions), np.concatenate(found.timestamps)
+    values = np.concatenate(found.values)
+    keys = (positions << _TIME_BITS) | (times - start)
+    if not _rising(keys):
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        last = np.append(keys[1:] != keys[:-1], len(keys) > 0)
+        order = order[last]
+        positions, times, values = positions[order], times[order], values[order]
+    present, counts = np.unique(positions, return_counts=True)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return SelectedFloats([chosen.labels[position] for position in present.tolist()], offsets, times, values)
+
+
+def _rising(keys: Int64s) -> bool:
+    risen: NDArray[np.bool_] = keys[1:] > keys[:-1]
+    return bool(risen.all())
+
+
+def _histograms(chosen: _Chosen, found: _Found) -> list[SelectedHistograms]:
+    by_position: dict[int, dict[int, HistogramSample]] = {}
+    for sample in found.histograms:
+        by_position.setdefault(sample.series, {})[sample.timestamp] = sample
+    selected = []
+    for position, samples in sorted(by_position.items()):
+        times = sorted(samples)
+        histograms = [None if samples[time].stale else samples[time].histogram for time in times]
+        selected.append(SelectedHistograms(chosen.labels[position], times, histograms))
+    return selected

@@ -1,0 +1,376 @@
+"""Series that are in memory: labels -> slot, what their last samples were, and the inverted index for queries.
+
+A series has an id, for ever, on disk; and a slot, its place in the arrays here while it is active. Slots are used
+again, ids are not. Everything that remembers slots watches `epoch`.
+"""
+
+import sys
+import threading
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirubato.model.histogram import Histogram
+from mirubato.model.labels import NAME, Family, Labels, MetricType, metric_name
+from mirubato.model.matchers import Matcher, MatchOp
+from mirubato.model.samples import NEVER, Float64s, Int64s, Kind
+from mirubato.model.seams import PointRefused
+
+Pair = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Series:
+    """One series in memory."""
+
+    id: int
+    labels: Labels
+    kind: Kind
+    family: Family
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLimits:
+    """Settings that bound the number of series."""
+
+    active: int
+    new_per_minute: int
+
+
+class State:
+    """What the last sample of each slot was (`model.seams.StreamState`), with a log to take a commit back."""
+
+    def __init__(self) -> None:
+        self.last_time: Int64s = np.full(1024, NEVER, np.int64)
+        self.last_start: Int64s = np.zeros(1024, np.int64)
+        self.last_value: Float64s = np.zeros(1024)
+        self.stale: NDArray[np.bool_] = np.zeros(1024, np.bool_)
+        self.histograms: dict[int, Histogram] = {}
+        self._log: list[tuple[Int64s, Int64s, Int64s, Float64s, NDArray[np.bool_]]] = []
+        self._histogram_log: list[tuple[int, Histogram | None]] = []
+
+    def grow(self, size: int) -> None:
+        """Make room for `size` slots, by doubling."""
+        old = len(self.last_time)
+        if size <= old:
+            return
+        more = max(size, 2 * old) - old
+        self.last_time = np.concatenate([self.last_time, np.full(more, NEVER, np.int64)])
+        self.last_start = np.concatenate([self.last_start, np.zeros(more, np.int64)])
+        self.last_value = np.concatenate([self.last_value, np.zeros(more)])
+        self.stale = np.concatenate([self.stale, np.zeros(more, np.bool_)])
+
+    def clear(self, slot: int) -> None:
+        """Forget one slot, so that it can be used again."""
+        self.last_time[slot], self.last_start[slot] = NEVER, 0
+        self.last_value[slot], self.stale[slot] = 0.0, False
+        self.histograms.pop(slot, None)
+
+    def note(self, slots: Int64s, times: Int64s, values: Float64s, stale: NDArray[np.bool_]) -> None:
+        """Keep time and value of each series' newest sample; of two at one time the later write wins."""
+        np.maximum.at(self.last_time, slots, times)
+        newest = times == self.last_time[slots]
+        self.stale[slots[newest]] = stale[newest]
+        live = newest & ~stale
+        self.last_value[slots[live]] = values[live]
+
+    def note_histogram(self, slot: int, time: int, histogram: Histogram | None) -> None:
+        """The same for a native histogram; None is a staleness marker."""
+        if time < self.last_time[slot]:
+            return
+        self.last_time[slot], self.stale[slot] = time, histogram is None
+        if histogram is not None:
+            self.histograms[slot] = histogram
+
+    def remember(self, slots: Int64s) -> None:
+        """Keep what `slots` hold, until `forget` or `undo`."""
+        self._log.append(
+            (slots, self.last_time[slots], self.last_start[slots], self.last_value[slots], self.stale[slots])
+        )
+
+    def remember_histogram(self, slot: int) -> None:
+        """The same for one series of native histograms."""
+        self.remember(np.array([slot]))
+        self._histogram_log.append((slot, self.histograms.get(slot)))
+
+    def touched(self) -> Sequence[Int64s]:
+        """The slots remembered since the last commit."""
+        return [entry[0] for entry in self._log]
+
+    def forget(self) -> None:
+        """The commit is on disk."""
+        self._log.clear()
+        self._histogram_log.clear()
+
+    def undo(self) -> None:
+        """The commit failed: go back to what was, newest change first."""
+        for slots, last_time, last_start, last_value, stale in reversed(self._log):
+            self.last_time[slots], self.last_start[slots] = last_time, last_start
+            self.last_value[slots], self.stale[slots] = last_value, stale
+        for slot, histogram in reversed(self._histogram_log):
+            if histogram is None:
+                self.histograms.pop(slot, None)
+            else:
+                self.histograms[slot] = histogram
+        self.forget()
+
+
+class Index:
+    """Label -> value -> slots: what finds the series of a selector. Guarded by a lock, since queries read it."""
+
+    def __init__(self) -> None:
+        self._postings: dict[str, dict[str, array[int]]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, slot: int, labels: Labels) -> None:
+        """Enter one series."""
+        with self._lock:
+            for name, value in labels:
+                values = self._postings.get(name)
+                if values is None:
+                    values = self._postings[name] = {}
+                slots = values.get(value)
+                if slots is None:
+                    values[value] = array("i", (slot,))
+                else:
+                    slots.append(slot)
+
+    def remove(self, gone: Sequence[tuple[int, Labels]]) -> None:
+        """Take series out; each list of slots that names one of them is filtered once."""
+        dead = np.zeros(max((slot for slot, _ in gone), default=-1) + 1, np.bool_)
+        dead[[slot for slot, _ in gone]] = True
+        with self._lock:
+            for name, value in {pair for _, labels in gone for pair in labels}:
+                slots = np.frombuffer(self._postings[name][value], np.int32)
+                inside = slots < len(dead)
+                kept = slots[~(inside & dead[np.where(inside, slots, 0)])]
+                if len(kept):
+                    self._postings[name][value] = array("i", kept.tobytes())
+                    continue
+                del self._postings[name][value]
+                if not self._postings[name]:
+                    del self._postings[name]
+
+    def find(self, matchers: Sequence[Matcher], size: int) -> NDArray[np.bool_]:
+        """Which of `size` slots fulfil every condition. At least one must ask for a label to be there."""
+        with self._lock:
+            found: NDArray[np.bool_] | None = None
+            for matcher in sorted(matchers, key=Matcher.matches_missing):
+                missing_too = matcher.matches_missing()
+                mask = self._mask(matcher, size, wanted=not missing_too)
+                if missing_too:
+                    mask = ~mask
+                found = mask if found is None else found & mask
+        return np.zeros(size, np.bool_) if found is None else found
+
+    def _mask(self, matcher: Matcher, size: int, *, wanted: bool) -> NDArray[np.bool_]:
+        """Slots with the label whose value matches (or, not wanted, does not match)."""
+        mask = np.zeros(size, np.bool_)
+        values = self._postings.get(matcher.name, {})
+        if matcher.op is MatchOp.EQUAL and wanted:
+            lists = [values[matcher.value]] if matcher.value in values else []
+        else:
+            lists = [slots for value, slots in values.items() if matcher.matches(value) is wanted]
+        for slots in lists:
+            mask[np.frombuffer(slots, np.int32)] = True
+        return mask
+
+    def names(self) -> list[str]:
+        """All label names, sorted."""
+        with self._lock:
+            return sorted(self._postings)
+
+    def values(self, name: str) -> list[str]:
+        """All values of a label, sorted."""
+        with self._lock:
+            return sorted(self._postings.get(name, ()))
+
+
+class Registry:
+    """The active series (`model.seams.SeriesRegistry`). Changed on the writer thread only; queries may read."""
+
+    def __init__(self, limits: SeriesLimits) -> None:
+        self.state = State()
+        self.index = Index()
+        self.epoch = 0
+        self.now = 0
+        self.series: list[Series | None] = []
+        self.ids: Int64s = np.zeros(1024, np.int64)
+        self.names: Int64s = np.zeros(1024, np.int64)
+        """The number of the pair (`__name__`, ...) of each slot's series."""
+        self.seen: Int64s = np.zeros(1024, np.int64)
+        """When a slot last got a sample, by our clock (ms)."""
+        self.active = 0
+        self._limits = limits
+        self._slots: dict[tuple[Labels, Kind], int] = {}
+        self._free: list[int] = []
+        self._next_id = 1
+        self._new: list[int] = []
+        self._minute = (0, 0)
+        self.symbols = Symbols()
+
+    def begin(self, now: int) -> None:
+        """A commit begins at `now` (ms)."""
+        self.now = now
+        if now - self._minute[0] >= 60_000:
+            self._minute = (now, 0)
+
+    def propose(self, labels: Labels, kind: Kind, family: Family) -> int:
+        """The slot of a series, made if it is new; PointRefused past a limit."""
+        slot = self._slots.get((labels, kind))
+        return self._make(labels, kind, family) if slot is None else slot
+
+    def _make(self, labels: Labels, kind: Kind, family: Family) -> int:
+        since, made = self._minute
+        if self.active >= self._limits.active:
+            raise PointRefused("max_series", f"more than MIRUBATO_MAX_SERIES={self._limits.active} active series")
+        if made >= self._limits.new_per_minute:
+            limit = self._limits.new_per_minute
+            raise PointRefused(
+                "max_new_series_per_minute", f"more than MIRUBATO_MAX_NEW_SERIES_PER_MINUTE={limit} new series"
+            )
+        self._minute = (since, made + 1)
+        series = Series(self._next_id, self.symbols.interned(labels), kind, self.symbols.family(family))
+        self._next_id += 1
+        slot = self.enter(series)
+        self._new.append(slot)
+        return slot
+
+    def enter(self, series: Series) -> int:
+        """Give a series (new, or read from disk) a slot."""
+        slot = self._free.pop() if self._free else len(self.series)
+        if slot == len(self.series):
+            self.series.append(series)
+            self._grow(slot + 1)
+        else:
+            self.series[slot] = series
+        self.ids[slot] = series.id
+        self.names[slot] = self.symbols.pair_id((NAME, metric_name(series.labels)))
+        self.seen[slot] = self.now
+        self._next_id = max(self._next_id, series.id + 1)
+        self._slots[series.labels, series.kind] = slot
+        self.active += 1
+        self.index.add(slot, series.labels)
+        return slot
+
+    def _grow(self, size: int) -> None:
+        if size > len(self.ids):
+            self.ids = np.concatenate([self.ids, np.zeros(len(self.ids), np.int64)])
+            self.names = np.concatenate([self.names, np.zeros(len(self.names), np.int64)])
+            self.seen = np.concatenate([self.seen, np.zeros(len(self.seen), np.int64)])
+            self.state.grow(len(self.ids))
+
+    def reserve(self, id_: int) -> None:
+        """An id that is on disk only must not be given again."""
+        self._next_id = max(self._next_id, id_ + 1)
+
+    def unsaved(self) -> list[tuple[int, Series]]:
+        """Slots and series made since the last commit."""
+        return [(slot, series) for slot in self._new if (series := self.series[slot]) is not None]
+
+    def committed(self) -> None:
+        """What was proposed and remembered is on disk."""
+        for slots in self.state.touched():
+            self.seen[slots] = self.now
+        self.state.forget()
+        self.symbols.saved()
+        self._new.clear()
+
+    def undo(self) -> None:
+        """The commit failed: new series go, and the state is what it was."""
+        self.state.undo()
+        if self._new:
+            self._remove(self._new)
+            self._new = []
+
+    def evict(self, before: int) -> int:
+        """Drop series without a sample since `before` (ms); they stay on disk. Answers how many."""
+        idle = [slot for slot in np.flatnonzero(self.seen[: len(self.series)] < before).tolist() if self.series[slot]]
+        if idle:
+            self._remove(idle)
+        return len(idle)
+
+    def _remove(self, slots: Sequence[int]) -> None:
+        gone = [(slot, series) for slot in slots if (series := self.series[slot]) is not None]
+        self.index.remove([(slot, series.labels) for slot, series in gone])
+        for slot, series in gone:
+            del self._slots[series.labels, series.kind]
+            self.series[slot] = None
+            self.state.clear(slot)
+            self.ids[slot] = 0
+        self._free += [slot for slot, _ in gone]
+        self.active -= len(gone)
+        self.epoch += 1
+
+    def find(self, matchers: Sequence[Matcher]) -> Int64s:
+        """Slots of the active series that fulfil every condition, rising."""
+        size = len(self.series)
+        return np.flatnonzero(self.index.find(matchers, size))
+
+
+class Symbols:
+    """Label pairs and families, each kept once; numbers stand for them on disk."""
+
+    def __init__(self) -> None:
+        self.pairs: list[Pair] = [("", "")]
+        self.families: list[Family] = [Family("", MetricType.UNKNOWN)]
+        self._pair_ids: dict[Pair, int] = {}
+        self._family_ids: dict[tuple[str, MetricType], int] = {}
+        self._saved = (1, 1)
+
+    def interned(self, labels: Labels) -> Labels:
+        """The same labels, made of pairs that are shared by all series."""
+        return tuple(self.pairs[self.pair_id(pair)] for pair in labels)
+
+    def labels(self, encoded: bytes) -> Labels:
+        """The labels of a series on disk: the numbers of its pairs, 4 bytes each."""
+        return tuple(self.pairs[number] for number in array("I", encoded))
+
+    def pair_id_of(self, pair: Pair) -> int:
+        """The number of a pair, 0 (which no series has) if it was never seen."""
+        return self._pair_ids.get(pair, 0)
+
+    def pair_id(self, pair: Pair) -> int:
+        """The number of a pair, given if it is new."""
+        number = self._pair_ids.get(pair)
+        if number is None:
+            number = self._pair_ids[pair] = len(self.pairs)
+            self.pairs.append(pair)
+        return number
+
+    def family(self, family: Family) -> Family:
+        """The family of this name and type; unit and help are those of whoever came first."""
+        key = (family.name, family.type)
+        number = self._family_ids.get(key)
+        if number is None:
+            number = self._family_ids[key] = len(self.families)
+            self.families.append(family)
+        return self.families[number]
+
+    def family_id(self, family: Family) -> int:
+        """The number of a family that `family` has answered."""
+        return self._family_ids[family.name, family.type]
+
+    def unsaved(self) -> tuple[list[tuple[int, str, str]], list[tuple[int, Family]]]:
+        """Pairs and families that are not on disk yet."""
+        pairs, families = self._saved
+        return (
+            [(number, *pair) for number, pair in enumerate(self.pairs[pairs:], pairs)],
+            list(enumerate(self.families[families:], families)),
+        )
+
+    def saved(self) -> None:
+        """All are on disk."""
+        self._saved = (len(self.pairs), len(self.families))
+
+    def restore(self, pairs: Iterable[tuple[int, str, str]], families: Iterable[tuple[int, Family]]) -> None:
+        """Take over what is on disk, in the order of the numbers, which have no gaps."""
+        for number, name, value in pairs:
+            assert self.pair_id((sys.intern(name), value)) == number, number
+        for number, family in families:
+            self.family(family)
+            assert self.family_id(family) == number, number
+        self.saved()

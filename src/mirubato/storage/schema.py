@@ -1,0 +1,70 @@
+"""The tables of samples.db, and how the file is opened. docs/DATA.md says what each byte means."""
+
+import sqlite3
+from pathlib import Path
+
+from mirubato.errors import StorageFailed
+
+FORMAT = 1
+"""Version of the file; a newer one is refused."""
+
+_PAGE_BYTES = 16_384
+# 64 pages of 16 kB: a checkpoint every MiB of log keeps each one short (about 2 ms).
+_CHECKPOINT_PAGES = 64
+_LOG_BYTES_MAX = 4 << 20
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS label_pair (id INTEGER PRIMARY KEY, name TEXT NOT NULL, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS family (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, unit TEXT NOT NULL, help TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS series (
+    id INTEGER PRIMARY KEY, name INTEGER NOT NULL, kind INTEGER NOT NULL, family INTEGER NOT NULL,
+    pairs BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS batch (
+    seq INTEGER PRIMARY KEY, format INTEGER NOT NULL, samples INTEGER NOT NULL, columns BLOB NOT NULL,
+    starts BLOB, histograms BLOB);
+CREATE TABLE IF NOT EXISTS block (
+    id INTEGER PRIMARY KEY, format INTEGER NOT NULL, kind INTEGER NOT NULL, name INTEGER NOT NULL,
+    seq_low INTEGER NOT NULL, seq_high INTEGER NOT NULL, time_low INTEGER NOT NULL, time_high INTEGER NOT NULL,
+    samples INTEGER NOT NULL, series BLOB NOT NULL, timestamps BLOB NOT NULL, content BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS block_by_name ON block (name, time_high);
+CREATE TABLE IF NOT EXISTS exemplar (
+    series INTEGER NOT NULL, timestamp INTEGER NOT NULL, value REAL, labels TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS exemplar_by_series ON exemplar (series, timestamp);
+CREATE TABLE IF NOT EXISTS snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL);
+"""
+
+
+def open_samples(path: Path) -> sqlite3.Connection:
+    """The writing connection, tables made if need be; StorageFailed says what is wrong with the file.
+
+    `auto_vacuum` and `page_size` come before the first table: to change them later means to rewrite the file.
+    synchronous=FULL is what makes a commit an fsync, and so a reply a promise.
+    """
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit={_LOG_BYTES_MAX}")
+        _check_format(connection, path)
+        connection.executescript(_TABLES)
+        connection.execute(f"PRAGMA user_version={FORMAT}")
+    except sqlite3.Error as error:
+        raise StorageFailed(f"{path}: {error}") from error
+    return connection
+
+
+def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > FORMAT:
+        raise StorageFailed(f"{path} was written by a newer version (format {version}, this one reads {FORMAT})")
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads; in WAL mode it never waits for the writer."""
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
+    connection.execute("PRAGMA query_only=1")
+    return connection

@@ -1,0 +1,275 @@
+"""Sealing: unsealed samples become blocks, small blocks become larger ones. A thread of its own does the computing."""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from mirubato.limits import MERGE_RUNS, MERGE_VALUES_MAX, UNSEALED_LOADS_MAX
+from mirubato.model.samples import HistogramSample, Int64s, Kind
+from mirubato.storage import codec, snapshot
+from mirubato.storage.blocks import Block, build_blocks, build_histogram_blocks, decode_series
+from mirubato.storage.recent import Chunk
+from mirubato.storage.schema import FORMAT, open_reader
+from mirubato.storage.store import SampleStore
+
+_log = logging.getLogger(__name__)
+
+# The machine is idle when nothing was committed for this long; then less than a full load is worth sealing.
+_IDLE_MS = 3_000
+# Fewer samples than this for each series compress badly (10 need twice the bytes of 60).
+_IDLE_SAMPLES_PER_SERIES = 8
+_TICK_S = 1.0
+# Free pages left in the file for the batches to come; the rest goes back to the disk when idle.
+_FREE_BYTES_KEPT = 1 << 20
+_VACUUM_PAGES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class SealSettings:
+    """When to seal: samples in number, age in ms."""
+
+    samples: int
+    interval: int
+
+
+class Sealer:
+    """Watches a store, seals and merges. Everything it changes goes through the store's writer."""
+
+    def __init__(self, store: SampleStore, settings: SealSettings, now: Callable[[], int]) -> None:
+        self._store, self._settings, self._now = store, settings, now
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="sealer", daemon=True)
+        self.sealed_samples = 0
+        self.blocks_written = 0
+        self._tidy = True
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Finish what is being sealed, then end."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+
+    def nudge(self) -> None:
+        """Look now, not at the next tick."""
+        self._wake.set()
+
+    def full(self) -> bool:
+        """Whether a load of samples waits."""
+        return self._store.recent.samples >= self._settings.samples
+
+    def behind(self) -> bool:
+        """Whether so much waits that nothing more should come."""
+        return self._store.recent.samples >= UNSEALED_LOADS_MAX * self._settings.samples
+
+    def due(self, now: int) -> bool:
+        """Whether there is something to seal at `now`: a full load, an old one, or a fair one while idle."""
+        chunks = self._store.recent.chunks()
+        if not chunks:
+            return False
+        age = now - chunks[0].since
+        if self.full() or age >= self._settings.interval:
+            return True
+        idle = now - self._store.last_commit >= _IDLE_MS and age >= self._settings.interval // 60
+        return idle and self._store.recent.samples >= _IDLE_SAMPLES_PER_SERIES * max(self._store.registry.active, 1000)
+
+    def seal(self) -> int:
+        """Turn what is unsealed now into blocks; answers how many samples went."""
+        writer = self._store.writer
+        closed = _load_of(writer.call(lambda _: self._store.recent.close(), transaction=False), self._settings.samples)
+        if not closed:
+            return 0
+        blocks = _blocks_of(closed, self._store.registry.ids, self._store.registry.names)
+        low, high = closed[0].seq_low, closed[-1].seq_high
+
+        def replace(connection: sqlite3.Connection) -> None:
+            insert_blocks(connection, blocks, low, high)
+            connection.execute("DELETE FROM batch WHERE seq <= ?", (high,))
+            connection.execute(
+                "INSERT OR REPLACE INTO snapshot (id, content) VALUES (1, ?)",
+                (snapshot.encode(self._store.registry),),
+            )
+
+        writer.call(replace, lambda: self._store.recent.drop(closed))
+        samples = sum(chunk.size + len(chunk.histograms) for chunk in closed)
+        self.sealed_samples += samples
+        self.blocks_written += len(blocks)
+        self._tidy = False
+        return samples
+
+    def merge(self) -> int:
+        """Merge the small runs of one metric into one run; answers how many runs went into it."""
+        with open_reader(self._store.path) as connection:
+            runs = find_runs(connection)
+            if not runs:
+                return 0
+            blocks = _merged(connection, runs)
+        first, last = runs[0], runs[-1]
+
+        def replace(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "DELETE FROM block WHERE kind = ? AND name = ? AND seq_low >= ? AND seq_high <= ?",
+                (first.kind, first.name, first.seq_low, last.seq_high),
+            )
+            insert_blocks(connection, blocks, first.seq_low, last.seq_high)
+
+        self._store.writer.call(replace)
+        self._tidy = False
+        return len(runs)
+
+    def tidy(self) -> None:
+        """Give disk back: empty the log into the file, and the file's free pages to the disk. For idle times."""
+        self._tidy = True
+        self._store.writer.call(_checkpoint, transaction=False)
+        while self._store.writer.call(_vacuum, transaction=False) and not self._stop.is_set():
+            pass
+        self._store.writer.call(_checkpoint, transaction=False)
+
+    def _serve(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(_TICK_S)
+            self._wake.clear()
+            try:
+                self._work()
+            except Exception:  # noqa: BLE001  the next tick tries again; unsealed samples stay where they are
+                _log.exception("sealing failed")
+
+    def _work(self) -> None:
+        while not self._stop.is_set() and self.due(self._now()):
+            self.seal()
+        idle = self._now() - self._store.last_commit >= _IDLE_MS
+        while not self._stop.is_set() and not self.due(self._now()) and self.merge():
+            pass
+        if idle and not self._tidy and not self._stop.is_set():
+            self.tidy()
+
+
+def _load_of(chunks: Sequence[Chunk], samples: int) -> Sequence[Chunk]:
+    """The oldest chunks that make a load: sorting takes 60 bytes a sample, so no more than one at a time."""
+    taken = 0
+    for index, chunk in enumerate(chunks):
+        if taken >= samples:
+            return chunks[:index]
+        taken += chunk.size
+    return chunks
+
+
+def _blocks_of(chunks: Sequence[Chunk], ids: Int64s, names: Int64s) -> list[Block]:
+    floats = [chunk.floats() for chunk in chunks]
+    histograms = [sample for chunk in chunks for sample in chunk.histograms]
+    blocks = build_blocks(
+        np.concatenate([part.series for part in floats]),
+        np.concatenate([part.timestamps for part in floats]),
+        np.concatenate([part.values for part in floats]),
+        ids,
+        names,
+    )
+    return blocks + (build_histogram_blocks(histograms, ids, names) if histograms else [])
+
+
+def insert_blocks(connection: sqlite3.Connection, blocks: Sequence[Block], seq_low: int, seq_high: int) -> None:
+    """Put blocks made of the batches from `seq_low` to `seq_high` into the open transaction."""
+    connection.executemany(
+        "INSERT INTO block (format, kind, name, seq_low, seq_high, time_low, time_high, samples, series, timestamps,"
+        " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                FORMAT,
+                int(block.kind),
+                block.name,
+                seq_low,
+                seq_high,
+                block.time_low,
+                block.time_high,
+                block.samples,
+                block.series,
+                block.timestamps,
+                block.content,
+            )
+            for block in blocks
+        ],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """All blocks of one metric that were made of the same batches."""
+
+    kind: int
+    name: int
+    seq_low: int
+    seq_high: int
+    samples: int
+
+
+def find_runs(connection: sqlite3.Connection) -> list[Run]:
+    """Neighbouring runs of one metric and about one size, the first that are worth merging.
+
+    Only neighbours in the order of the batches may merge, or "the last write wins" would be lost; and only runs of
+    about one size, so that each sample is written again once for each MERGE_RUNS-fold growth.
+    """
+    rows = connection.execute(
+        "SELECT kind, name, seq_low, seq_high, sum(samples) FROM block GROUP BY kind, name, seq_low, seq_high"
+        " ORDER BY kind, name, seq_low"
+    )
+    for _, group in groupby((Run(*row) for row in rows), key=lambda run: (run.kind, run.name)):
+        found = _mergeable(list(group))
+        if found:
+            return found
+    return []
+
+
+def _mergeable(runs: Sequence[Run]) -> list[Run]:
+    for begin in range(len(runs) - MERGE_RUNS + 1):
+        window = runs[begin : begin + MERGE_RUNS]
+        sizes = [run.samples for run in window]
+        if max(sizes) <= MERGE_RUNS * min(sizes) and sum(sizes) <= MERGE_VALUES_MAX:
+            return list(window)
+    return []
+
+
+def _merged(connection: sqlite3.Connection, runs: Sequence[Run]) -> list[Block]:
+    """One run of several: decode, put one after the other in their order, and build again."""
+    first, last = runs[0], runs[-1]
+    rows = connection.execute(
+        "SELECT series, timestamps, content FROM block WHERE kind = ? AND name = ? AND seq_low >= ? AND seq_high <= ?"
+        " ORDER BY seq_low, id",
+        (first.kind, first.name, first.seq_low, last.seq_high),
+    ).fetchall()
+    decoded = [(*decode_series(series), timestamps, content) for series, timestamps, content in rows]
+    ids, flat = np.unique(
+        np.concatenate([np.repeat(ids, counts) for ids, counts, _, _ in decoded]), return_inverse=True
+    )
+    names = np.full(len(ids), first.name)
+    times = [codec.decode_whole(timestamps, counts) for _, counts, timestamps, _ in decoded]
+    if first.kind == Kind.HISTOGRAM:
+        samples: list[HistogramSample] = []
+        for (_, _, _, content), part in zip(decoded, times, strict=True):
+            series = flat[len(samples) : len(samples) + len(part)].tolist()
+            samples += codec.decode_histograms(content, series, part.tolist())
+        return build_histogram_blocks(samples, ids, names)
+    values = [codec.decode_values(content, counts) for _, counts, _, content in decoded]
+    return build_blocks(flat, np.concatenate(times), np.concatenate(values), ids, names)
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _vacuum(connection: sqlite3.Connection) -> bool:
+    """Give some free pages back; whether there are more."""
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    surplus = free - _FREE_BYTES_KEPT // page
+    if surplus <= 0:
+        return False
+    connection.execute(f"PRAGMA incremental_vacuum({min(surplus, _VACUUM_PAGES)})").fetchall()
+    return bool(surplus > _VACUUM_PAGES)

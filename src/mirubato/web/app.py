@@ -1,0 +1,144 @@
+"""The web port: routes and what joins them. Errors of /api are JSON with a code, a sentence and the setting."""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from mirubato.errors import BadQuery, QueryError, QueryLimit, QueryTimeout
+from mirubato.limits import LOOKBACK_MS
+from mirubato.model.matchers import Matcher
+from mirubato.model.samples import Exemplar
+from mirubato.model.seams import Newest, Selector
+from mirubato.promql.selectors import parse_matchers
+from mirubato.web.exposition import negotiate, render
+from mirubato.web.history import History
+from mirubato.web.offload import offload
+from mirubato.web.prometheus_api import PrometheusApi, QueryLimits
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+Health = Callable[[], Mapping[str, Any]]
+"""What /api/health answers; its `status` is `ok` or what is wrong."""
+
+_STATUS = {BadQuery: 400, QueryLimit: 422, QueryTimeout: 503}
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the web port is joined to."""
+
+    selector: Selector
+    pool: Executor
+    query_limits: QueryLimits
+    now: Callable[[], int]
+    version: str
+    health: Health
+    own_metrics: Callable[[], bytes]
+    otlp: AsgiApp
+
+
+class Web:
+    """The ASGI application of the web port; it takes OTLP/HTTP too."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._history = History(rooms.selector, rooms.now)
+        self._api = PrometheusApi(rooms.selector, rooms.pool, rooms.query_limits, rooms.now, rooms.version)
+        self._pages = Starlette(
+            routes=[
+                Route("/", self._index),
+                Route("/-/healthy", _alive),
+                Route("/-/ready", self._ready),
+                Route("/metrics", self._own),
+                Route("/api/health", self._health),
+                Route("/api/metrics", self._metrics),
+                Route("/api/prometheus", self._scrape),
+                Route("/api/prometheus/federate", self._scrape),
+                *self._api.routes(),
+            ],
+            middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=1)],
+            exception_handlers={QueryError: _query_error, 404: _not_found},
+        )
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """ASGI: /v1/... is OTLP, all else is here."""
+        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
+            await self._rooms.otlp(scope, receive, send)
+        else:
+            await self._pages(scope, receive, send)
+
+    async def _index(self, _: Request) -> Response:
+        return PlainTextResponse(
+            f"Mirubato Monitoring {self._rooms.version}\n\n"
+            "/api/health                      how the gateway is\n"
+            "/api/metrics?start=1h&metric=    history as JSON\n"
+            "/api/prometheus                  scrape; as a Grafana data source: type Prometheus, this URL\n"
+            "/metrics                         the gateway's own metrics\n"
+        )
+
+    async def _ready(self, _: Request) -> Response:
+        ready = self._rooms.health()["status"] == "ok"
+        return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
+
+    async def _health(self, _: Request) -> Response:
+        health = self._rooms.health()
+        return _json(health, 200 if health["status"] == "ok" else 503)
+
+    async def _own(self, _: Request) -> Response:
+        body = await offload(self._rooms.pool, self._rooms.own_metrics)
+        return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _metrics(self, request: Request) -> Response:
+        budget = self._api.budget(request.query_params)
+        return _json(await offload(self._rooms.pool, self._history.answer, dict(request.query_params), budget))
+
+    async def _scrape(self, request: Request) -> Response:
+        wanted = negotiate(request.headers.get("accept", ""))
+        selectors = [parse_matchers(text) for text in request.query_params.getlist("match[]")]
+        body = await offload(self._rooms.pool, self._rendered, selectors, wanted.openmetrics)
+        return Response(body, headers={"content-type": wanted.content_type})
+
+    def _rendered(self, selectors: list[tuple[Matcher, ...]], openmetrics: bool) -> bytes:  # noqa: FBT001
+        now, selector = self._rooms.now(), self._rooms.selector
+        since = now - LOOKBACK_MS + 1
+        found: dict[int, Newest] = {}
+        wanted: Sequence[tuple[Matcher, ...] | None] = selectors or (None,)
+        for matchers in wanted:
+            found.update((newest.id, newest) for newest in selector.newest(matchers, since))
+        exemplars: dict[int, Exemplar] = {}
+        if openmetrics:
+            exemplars = {exemplar.series: exemplar for _, exemplar in selector.exemplars(since, now)}
+        samples = [found[id_] for id_ in sorted(found)]
+        return render(samples, exemplars, openmetrics=openmetrics).encode()
+
+
+async def _alive(_: Request) -> Response:
+    return PlainTextResponse("alive\n")
+
+
+def _json(data: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS), status, media_type="application/json")
+
+
+async def _query_error(_: Request, error: Exception) -> Response:
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)
+    return _json({"code": _code(type(error).__name__), "message": str(error)}, status)
+
+
+def _code(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    return _json({"code": "not_found", "message": f"there is nothing at {request.url.path}"}, 404)
