@@ -100,7 +100,7 @@ class Config:
         "service.name", parse_list, "resource attributes that become labels of every series"
     )
     seal_interval: int = _setting("5m", parse_duration, "age at which unsealed samples are compressed into blocks")
-    seal_samples: int = _setting("1000000", _positive, "number of unsealed samples at which they are compressed")
+    seal_samples: int = _setting("500000", _positive, "number of unsealed samples at which they are compressed")
     query_timeout: int = _setting("30s", parse_duration, "longest time of one query")
     max_query_series: int = _setting("200000", _positive, "series that one query may touch")
     max_query_samples: int = _setting("50000000", _positive, "samples that one query may read")

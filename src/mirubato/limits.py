@@ -20,11 +20,10 @@ ATTRIBUTE_CACHE_ENTRIES_MAX = 1_500_000
 
 # Values in one block: what a query must read at least; 64 k values decode in about 0.3 ms.
 BLOCK_VALUES_MAX = 65_536
-# Runs of one metric that merge into one, and the values one merge may hold in memory (24 bytes each).
+# Runs of one metric that merge into one; each at most a block, so a merge holds at most 4 of them.
 MERGE_RUNS = 4
-MERGE_VALUES_MAX = 4_000_000
 
-# Unsealed samples are also in memory, 20 bytes each: past this many loads of `seal_samples`, requests wait for the
+# Unsealed samples are also in memory, 24 bytes each: past this many loads of `seal_samples`, requests wait for the
 # sealer, and if it does not come the answer is 503.
 UNSEALED_LOADS_MAX = 3
 
@@ -54,5 +53,4 @@ REASON_CHARS_MAX = 300
 SHUTDOWN_S_MAX = 8.0
 
 assert COMMIT_BYTES_MAX <= WAITING_BYTES_MAX
-assert BLOCK_VALUES_MAX < MERGE_VALUES_MAX
 assert TARGET_INFO_INTERVAL_MS < LOOKBACK_MS

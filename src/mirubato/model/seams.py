@@ -46,8 +46,11 @@ class StreamState(Protocol):
         """Keep what the arrays hold for `slots`, to go back to if the commit fails."""
         ...
 
-    def note(self, slots: Int64s, times: Int64s, values: Float64s, stale: NDArray[np.bool_]) -> None:
-        """Keep time and value of each series' newest sample; of two at one time the later write wins."""
+    def note(self, slots: Int64s, times: Int64s, values: Float64s, stale: NDArray[np.bool_] | None) -> None:
+        """Keep time and value of each series' newest sample; of two at one time the later write wins.
+
+        `stale` says which samples are staleness markers; None: none is.
+        """
         ...
 
     def note_histogram(self, slot: int, time: int, histogram: Histogram | None) -> None:

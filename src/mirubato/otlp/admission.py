@@ -49,6 +49,10 @@ class _Pending:
     place: Int64s | None = None
     """Positions in the columns as they came, once samples have been dropped."""
 
+    def any(self, flag: int) -> bool:
+        """Whether some sample carries a flag."""
+        return bool(np.bitwise_or.reduce(self.flags, initial=0) & flag)
+
     def has(self, flag: int) -> NDArray[np.bool_]:
         """Which samples carry a flag."""
         return (self.flags & flag).astype(np.bool_)
@@ -126,12 +130,12 @@ def _admit_floats(
     zeros = None
     if changed.any():
         zeros = _zero_samples(pending, changed, state, bounds, now)
-    if pending.has(DELTA).any():
+    if pending.any(DELTA):
         _add_deltas(pending, state, outcomes)
         changed = (pending.starts != state.last_start[pending.slots]) & (pending.starts > 0)
     starts = Starts(pending.slots[changed], pending.starts[changed])
     state.last_start[starts.series] = starts.start_ms
-    state.note(pending.slots, pending.times, pending.values, pending.has(STALE))
+    state.note(pending.slots, pending.times, pending.values, pending.has(STALE) if pending.any(STALE) else None)
     return _with_zeros(zeros, pending), starts
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mirubato.model.labels import MetricType
 from mirubato.model.samples import Float64s, Int64s
-from mirubato.otlp.columns import COUNTER, LEAD
+from mirubato.otlp.columns import COUNTER, LEAD, Columns
 from mirubato.otlp.points import sum_flags
 from mirubato.otlp.streams import AttributeKey, MetricIdentity, MetricStreams, ResourceStreams
 
@@ -41,34 +41,44 @@ class _Sample:
 
 @dataclass(frozen=True, slots=True)
 class FieldMap:
-    """Offsets of times, starts and values, in the order doubles, signed integers, counts, then bucket rows.
+    """Where the fields of a shape are, and how they become columns.
 
-    `offsets` are to be gathered as 8-byte windows: first the time of every sample, then every start, then every
-    value, then what is not stored.
+    `offsets` are gathered as 8-byte windows, each once. `spread` picks from what was gathered: first the time of every
+    sample, then every start, then every value. Samples are ordered by what their value is: doubles, signed integers,
+    counts, then the rows of bucket counts.
     """
 
     points: int
     slots: Int64s
     flags: NDArray[np.uint8]
     offsets: Int64s
+    spread: Int64s
     doubles: int
     integers: int
     counts: int
     rows: tuple[tuple[int, int], ...]
     """(histograms, buckets each) for each number of buckets; their samples are cumulated within a row."""
 
-    def values(self, raw: NDArray[np.uint64]) -> Float64s:
-        """Gathered value fields as float64."""
-        values = np.empty(len(raw))
-        low, high = 0, self.doubles
-        values[low:high] = raw[low:high].view(np.float64)
-        low, high = high, high + self.integers
-        values[low:high] = raw[low:high].view(np.int64)
-        low, high = high, high + self.counts
-        values[low:high] = raw[low:high]
+    def columns(self, gathered: NDArray[np.uint64]) -> Columns:
+        """Gathered fields as columns."""
+        fields = gathered[self.spread]
+        count = len(self.slots)
+        values = self._values(fields[2 * count :])
+        return Columns(self.slots, fields[:count], fields[count : 2 * count], values, self.flags)
+
+    def _values(self, raw: NDArray[np.uint64]) -> Float64s:
+        """Value fields -> float64, in place: they are as wide."""
+        values = raw.view(np.float64)
+        low, high = self.doubles, self.doubles + self.integers
+        if low < high:
+            values[low:high] = raw[low:high].view(np.int64)
+        at = high + self.counts
         for histograms, buckets in self.rows:
-            low, high = high, high + histograms * buckets
-            values[low:high] = raw[low:high].reshape(histograms, buckets).cumsum(axis=1).ravel()
+            row = raw[at : at + histograms * buckets].reshape(histograms, buckets)
+            np.cumsum(row, axis=1, out=row)
+            at += histograms * buckets
+        if high < len(raw):
+            values[high:] = raw[high:]
         return values
 
 
@@ -103,12 +113,14 @@ def _assembled(found: _Found) -> FieldMap:
     samples = found.doubles + found.integers + found.counts
     for width in widths:
         samples += found.rows[width]
-    offsets = [s.time for s in samples] + [s.start for s in samples] + [s.value for s in samples] + found.ignored
+    used = [s.time for s in samples] + [s.start for s in samples] + [s.value for s in samples]
+    offsets, spread = np.unique(np.array(used + found.ignored, np.int64), return_inverse=True)
     return FieldMap(
         found.points,
         np.array([sample.slot for sample in samples], np.int64),
         np.array([sample.flags for sample in samples], np.uint8),
-        np.array(offsets, np.int64),
+        offsets,
+        spread[: len(used)],
         len(found.doubles),
         len(found.integers),
         len(found.counts),

@@ -24,7 +24,7 @@ _Key = tuple[int, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A template and where its values are; the arrays are in the order of FieldMap's samples."""
+    """A template, whose it is, and where its values are."""
 
     resource: ResourceStreams
     points: int
@@ -35,14 +35,7 @@ class Shape:
     def nbytes(self) -> int:
         """Memory that the shape takes."""
         layout = self.layout
-        return len(self.template) + layout.offsets.nbytes + layout.slots.nbytes + layout.flags.nbytes + 500
-
-    def columns(self, fields: NDArray[np.uint64]) -> Columns:
-        """The gathered fields as columns."""
-        slots, flags = self.layout.slots, self.layout.flags
-        count = len(slots)
-        values = self.layout.values(fields[2 * count : 3 * count])
-        return Columns(slots, fields[:count], fields[count : 2 * count], values, flags)
+        return len(self.template) + layout.offsets.nbytes + layout.spread.nbytes + 9 * len(layout.slots) + 500
 
 
 class Shapes:
@@ -74,7 +67,7 @@ class Shapes:
             fields = self._gather(encoded, shape)
             if fields is not None:
                 self._shapes.move_to_end(key)
-                return shape, shape.columns(fields)
+                return shape, shape.layout.columns(fields)
         return None
 
     def learn(self, encoded: bytes, resource: ResourceStreams, columns: Columns, points: int) -> None:
@@ -106,7 +99,7 @@ class Shapes:
     def _agrees(self, shape: Shape, encoded: bytes, columns: Columns) -> bool:
         """Whether the shape reads the very same samples as the projection did: the last check before it is trusted."""
         fields = self._gather(encoded, shape)
-        return fields is not None and _rows(shape.columns(fields)) == _rows(columns)
+        return fields is not None and _rows(shape.layout.columns(fields)) == _rows(columns)
 
     def _keep(self, key: _Key, shape: Shape) -> None:
         shapes = self._shapes.setdefault(key, [])

@@ -28,8 +28,8 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
-    """Samples by series and time: which rows of the input, in order, and where each series begins."""
+class Grouped:
+    """Samples by metric and series: rows of the input in order of arrival within each, and what each series is."""
 
     rows: Int64s
     ids: Int64s
@@ -37,39 +37,32 @@ class Sorted:
     counts: Int64s
 
 
-def sort_samples(series: Int64s, timestamps: Int64s, ids: Int64s, names: Int64s) -> Sorted:
-    """Order samples by metric, series and time; of two at one time only the later write stays.
-
-    `series` are indexes into `ids` and `names`. One sort of 64-bit numbers (rank of the series above, arrival below)
-    is ten times quicker than a stable sort by three columns, and it suffices where each series came in time order.
-    """
-    present = np.flatnonzero(np.bincount(series, minlength=0))
+def group_samples(series: Int64s, ids: Int64s, names: Int64s) -> Grouped:
+    """Bring the samples of each series together; `series` are indexes into `ids` and `names`."""
+    counts = np.bincount(series)
+    present = np.flatnonzero(counts)
     order = present[np.lexsort((ids[present], names[present]))]
-    rank = np.empty(int(present[-1]) + 1 if len(present) else 0, np.int64)
+    rank = np.empty(len(counts), np.int64)
     rank[order] = np.arange(len(order))
-    ranks = rank[series]
-    keys = (ranks << 32) | np.arange(len(series))
-    keys.sort()
-    rows = keys & 0xFFFFFFFF
-    ranks, times = keys >> 32, timestamps[rows]
-    same = ranks[1:] == ranks[:-1]
-    if (same & (times[1:] <= times[:-1])).any():
-        rows = rows[np.lexsort((rows, times, ranks))]
-        ranks, times = rank[series[rows]], timestamps[rows]
-        last = np.append((ranks[1:] != ranks[:-1]) | (times[1:] != times[:-1]), True)
-        rows, ranks = rows[last], ranks[last]
-    counts = np.bincount(ranks, minlength=len(order))
-    return Sorted(rows, ids[order], names[order], counts)
+    return Grouped(_stable_order(rank[series]), ids[order], names[order], counts[order])
+
+
+def _stable_order(ranks: Int64s) -> Int64s:
+    """A stable argsort of numbers below 2^32, by 16 bits at a time: numpy sorts those by radix, 0.016 us a number;
+    a stable sort of 64-bit numbers takes 0.06."""
+    order = np.argsort(ranks.astype(np.uint16), kind="stable")
+    if len(ranks) and int(ranks.max()) > 0xFFFF:
+        order = order[np.argsort((ranks[order] >> 16).astype(np.uint16), kind="stable")]
+    return order
 
 
 def build_blocks(series: Int64s, timestamps: Int64s, values: Float64s, ids: Int64s, names: Int64s) -> list[Block]:
-    """Blocks of float samples; see `sort_samples` for `series`, `ids` and `names`."""
-    done = sort_samples(series, timestamps, ids, names)
-    timestamps, values = timestamps[done.rows], values[done.rows]
+    """Blocks of float samples in order of arrival; see `group_samples` for `series`, `ids` and `names`."""
     blocks = []
-    for low, high, ids_, counts, name in _cuts(done):
-        content = codec.encode_values(values[low:high], counts)
-        blocks.append(_block(Kind.FLOAT, name, timestamps[low:high], ids_, counts, content))
+    for cut in _cuts(group_samples(series, ids, names)):
+        rows, counts = _by_time(cut.rows, cut.counts, timestamps)
+        content = codec.encode_values(values[rows], counts)
+        blocks.append(_block(Kind.FLOAT, cut, timestamps[rows], counts, content))
     return blocks
 
 
@@ -77,55 +70,73 @@ def build_histogram_blocks(samples: Sequence[HistogramSample], ids: Int64s, name
     """Blocks of native histograms."""
     series = np.array([sample.series for sample in samples], np.int64)
     timestamps = np.array([sample.timestamp for sample in samples], np.int64)
-    done = sort_samples(series, timestamps, ids, names)
-    timestamps = timestamps[done.rows]
-    rows = done.rows.tolist()
     blocks = []
-    for low, high, ids_, counts, name in _cuts(done):
-        content = codec.encode_histograms([samples[row] for row in rows[low:high]])
-        blocks.append(_block(Kind.HISTOGRAM, name, timestamps[low:high], ids_, counts, content))
+    for cut in _cuts(group_samples(series, ids, names)):
+        rows, counts = _by_time(cut.rows, cut.counts, timestamps)
+        content = codec.encode_histograms([samples[row] for row in rows.tolist()])
+        blocks.append(_block(Kind.HISTOGRAM, cut, timestamps[rows], counts, content))
     return blocks
 
 
-def _block(kind: Kind, name: int, timestamps: Int64s, ids: Int64s, counts: Int64s, content: bytes) -> Block:
-    one = np.array([len(ids)])
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """What one block will hold: rows of the input, series after series."""
+
+    name: int
+    rows: Int64s
+    ids: Int64s
+    counts: Int64s
+
+
+def _by_time(rows: Int64s, counts: Int64s, timestamps: Int64s) -> tuple[Int64s, Int64s]:
+    """Rows and counts with times rising within each series; of two samples at one time the later write stays.
+
+    Nearly all series come in order, and then nothing is sorted.
+    """
+    times = timestamps[rows]
+    owners = np.repeat(np.arange(len(counts)), counts)
+    if not ((np.diff(times) <= 0) & (np.diff(owners) == 0)).any():
+        return rows, counts
+    order = np.lexsort((rows, times, owners))
+    times, owners = times[order], owners[order]
+    last = np.append((np.diff(times) != 0) | (np.diff(owners) != 0), True)
+    return rows[order][last], np.bincount(owners[last], minlength=len(counts))
+
+
+def _block(kind: Kind, cut: _Cut, timestamps: Int64s, counts: Int64s, content: bytes) -> Block:
+    one = np.array([len(cut.ids)])
     return Block(
         kind=kind,
-        name=name,
+        name=cut.name,
         time_low=int(timestamps.min()),
         time_high=int(timestamps.max()),
         samples=len(timestamps),
-        series=codec.pack([codec.encode_whole(ids, one), codec.encode_whole(counts, one)]),
+        series=codec.pack([codec.encode_whole(cut.ids, one), codec.encode_whole(counts, one)]),
         timestamps=codec.encode_whole(timestamps, counts),
         content=content,
     )
 
 
-def _cuts(done: Sorted) -> Iterator[tuple[int, int, Int64s, Int64s, int]]:
-    """(first row, end row, ids, counts, name) of each block: one metric, about BLOCK_VALUES_MAX values.
-
-    Cut between series where that is possible, inside a series that alone is larger.
-    """
-    ends = np.cumsum(done.counts)
-    metric_ends = np.flatnonzero(np.append(done.names[1:] != done.names[:-1], len(ends) > 0)) + 1
+def _cuts(grouped: Grouped) -> Iterator[_Cut]:
+    """One metric, about BLOCK_VALUES_MAX values each: cut between series, or inside one that alone is larger."""
+    ends = np.cumsum(grouped.counts)
+    metric_ends = np.flatnonzero(np.append(np.diff(grouped.names) != 0, len(ends) > 0)) + 1
     first = 0
     for metric_end in metric_ends.tolist():
         while first < metric_end:
-            begin = int(ends[first] - done.counts[first])
+            begin = int(ends[first] - grouped.counts[first])
             end = first + max(1, int(np.searchsorted(ends[first:metric_end], begin + BLOCK_VALUES_MAX, side="right")))
-            ids, counts = done.ids[first:end], done.counts[first:end]
-            name = int(done.names[first])
-            if end == first + 1:
-                yield from _slices(begin, ids, int(counts[0]), name)
-            else:
-                yield begin, int(ends[end - 1]), ids, counts, name
+            rows = grouped.rows[begin : int(ends[end - 1])]
+            cut = _Cut(int(grouped.names[first]), rows, grouped.ids[first:end], grouped.counts[first:end])
+            yield from [cut] if len(rows) <= BLOCK_VALUES_MAX else _slices(cut)
             first = end
 
 
-def _slices(begin: int, ids: Int64s, count: int, name: int) -> Iterator[tuple[int, int, Int64s, Int64s, int]]:
-    for low in range(0, count, BLOCK_VALUES_MAX):
-        size = min(BLOCK_VALUES_MAX, count - low)
-        yield begin + low, begin + low + size, ids, np.array([size]), name
+def _slices(cut: _Cut) -> Iterator[_Cut]:
+    """A single series that is larger than a block, in pieces in order of arrival: blocks may overlap in time."""
+    for low in range(0, len(cut.rows), BLOCK_VALUES_MAX):
+        rows = cut.rows[low : low + BLOCK_VALUES_MAX]
+        yield _Cut(cut.name, rows, cut.ids, np.array([len(rows)]))
 
 
 def decode_series(data: bytes) -> tuple[Int64s, Int64s]:

@@ -230,14 +230,14 @@ def _read_block(
 
 
 def _read_chunk(chunk: Chunk, position_of: Int64s, start: int, end: int, budget: Budget, found: _Found) -> None:
-    size = chunk.size
-    slots, times = chunk.slots[:size], chunk.timestamps[:size]
+    floats = chunk.floats()
+    slots, times = floats.series, floats.timestamps
     owners = position_of[np.minimum(slots, len(position_of) - 1)]
     rows = np.flatnonzero((owners >= 0) & (times >= start) & (times <= end))
     budget.take_samples(len(rows))
     found.positions.append(owners[rows])
     found.timestamps.append(times[rows])
-    found.values.append(chunk.values[:size][rows])
+    found.values.append(floats.values[rows])
     for sample in list(chunk.histograms):
         owner = int(position_of[min(sample.series, len(position_of) - 1)])
         if owner >= 0 and start <= sample.timestamp <= end:

@@ -8,9 +8,9 @@ from mirubato.errors import StorageFailed
 FORMAT = 1
 """Version of the file; a newer one is refused."""
 
-_PAGE_BYTES = 16_384
-# 64 pages of 16 kB: a checkpoint every MiB of log keeps each one short (about 2 ms).
-_CHECKPOINT_PAGES = 64
+_PAGE_BYTES = 16384
+# 256 pages of 16 kB: pages that change again and again go from the log to the file once for all 4 MiB.
+_CHECKPOINT_PAGES = 256
 _LOG_BYTES_MAX = 4 << 20
 
 _TABLES = """

@@ -9,7 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
-from mirubato.limits import MERGE_RUNS, MERGE_VALUES_MAX, UNSEALED_LOADS_MAX
+from mirubato.limits import BLOCK_VALUES_MAX, MERGE_RUNS, UNSEALED_LOADS_MAX
 from mirubato.model.samples import HistogramSample, Int64s, Kind
 from mirubato.storage import codec, snapshot
 from mirubato.storage.blocks import Block, build_blocks, build_histogram_blocks, decode_series
@@ -24,8 +24,11 @@ _IDLE_MS = 3_000
 # Fewer samples than this for each series compress badly (10 need twice the bytes of 60).
 _IDLE_SAMPLES_PER_SERIES = 8
 _TICK_S = 1.0
-# Free pages left in the file for the batches to come; the rest goes back to the disk when idle.
+# Free pages are left in the file for the batches to come; past the first bound, and when nothing came for a while,
+# they go back to the disk down to the second.
+_FREE_BYTES_MAX = 6 << 20
 _FREE_BYTES_KEPT = 1 << 20
+_TIDY_IDLE_MS = 5_000
 _VACUUM_PAGES = 256
 
 
@@ -56,7 +59,8 @@ class Sealer:
         """Finish what is being sealed, then end."""
         self._stop.set()
         self._wake.set()
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
 
     def nudge(self) -> None:
         """Look now, not at the next tick."""
@@ -91,14 +95,16 @@ class Sealer:
         low, high = closed[0].seq_low, closed[-1].seq_high
 
         def replace(connection: sqlite3.Connection) -> None:
-            insert_blocks(connection, blocks, low, high)
+            # Delete first: the blocks then take the pages that the batches leave, and the file does not grow.
             connection.execute("DELETE FROM batch WHERE seq <= ?", (high,))
+            insert_blocks(connection, blocks, low, high)
             connection.execute(
                 "INSERT OR REPLACE INTO snapshot (id, content) VALUES (1, ?)",
                 (snapshot.encode(self._store.registry),),
             )
 
         writer.call(replace, lambda: self._store.recent.drop(closed))
+        writer.call(_checkpoint, transaction=False)
         samples = sum(chunk.size + len(chunk.histograms) for chunk in closed)
         self.sealed_samples += samples
         self.blocks_written += len(blocks)
@@ -126,12 +132,12 @@ class Sealer:
         return len(runs)
 
     def tidy(self) -> None:
-        """Give disk back: empty the log into the file, and the file's free pages to the disk. For idle times."""
-        self._tidy = True
-        self._store.writer.call(_checkpoint, transaction=False)
-        while self._store.writer.call(_vacuum, transaction=False) and not self._stop.is_set():
-            pass
-        self._store.writer.call(_checkpoint, transaction=False)
+        """Give disk back: empty the log into the file, and many free pages to the disk. For idle times."""
+        self._tidy, call = True, self._store.writer.call
+        if call(_free_bytes, transaction=False) > _FREE_BYTES_MAX:
+            while call(_vacuum, transaction=False) and not self._stop.is_set():
+                pass
+        call(_checkpoint, transaction=False)
 
     def _serve(self) -> None:
         while not self._stop.is_set():
@@ -145,10 +151,9 @@ class Sealer:
     def _work(self) -> None:
         while not self._stop.is_set() and self.due(self._now()):
             self.seal()
-        idle = self._now() - self._store.last_commit >= _IDLE_MS
         while not self._stop.is_set() and not self.due(self._now()) and self.merge():
             pass
-        if idle and not self._tidy and not self._stop.is_set():
+        if not self._tidy and not self._stop.is_set() and self._now() - self._store.last_commit >= _TIDY_IDLE_MS:
             self.tidy()
 
 
@@ -213,8 +218,9 @@ class Run:
 def find_runs(connection: sqlite3.Connection) -> list[Run]:
     """Neighbouring runs of one metric and about one size, the first that are worth merging.
 
-    Only neighbours in the order of the batches may merge, or "the last write wins" would be lost; and only runs of
-    about one size, so that each sample is written again once for each MERGE_RUNS-fold growth.
+    Only neighbours in the order of the batches may merge, or "the last write wins" would be lost; only runs of about
+    one size, so that each sample is written again once for each MERGE_RUNS-fold growth; and only runs that are
+    smaller than a block, because larger ones have nothing to gain.
     """
     rows = connection.execute(
         "SELECT kind, name, seq_low, seq_high, sum(samples) FROM block GROUP BY kind, name, seq_low, seq_high"
@@ -231,7 +237,7 @@ def _mergeable(runs: Sequence[Run]) -> list[Run]:
     for begin in range(len(runs) - MERGE_RUNS + 1):
         window = runs[begin : begin + MERGE_RUNS]
         sizes = [run.samples for run in window]
-        if max(sizes) <= MERGE_RUNS * min(sizes) and sum(sizes) <= MERGE_VALUES_MAX:
+        if max(sizes) <= min(MERGE_RUNS * min(sizes), BLOCK_VALUES_MAX):
             return list(window)
     return []
 
@@ -264,12 +270,15 @@ def _checkpoint(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
+def _free_bytes(connection: sqlite3.Connection) -> int:
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    return int(page * free)
+
+
 def _vacuum(connection: sqlite3.Connection) -> bool:
     """Give some free pages back; whether there are more."""
     (page,) = connection.execute("PRAGMA page_size").fetchone()
-    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-    surplus = free - _FREE_BYTES_KEPT // page
-    if surplus <= 0:
-        return False
+    surplus = (_free_bytes(connection) - _FREE_BYTES_KEPT) // page
     connection.execute(f"PRAGMA incremental_vacuum({min(surplus, _VACUUM_PAGES)})").fetchall()
     return bool(surplus > _VACUUM_PAGES)
