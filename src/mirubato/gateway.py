@@ -10,13 +10,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 
 from mirubato.clock import monotonic_s, now_ms
 from mirubato.config import Config
@@ -35,7 +36,7 @@ from mirubato.storage.registry import SeriesLimits
 from mirubato.storage.sealing import Sealer, SealSettings
 from mirubato.storage.store import SampleStore
 from mirubato.web.app import AsgiApp, Rooms, Web
-from mirubato.web.own_metrics import OwnMetrics
+from mirubato.web.own_metrics import OwnMetrics, Reading
 from mirubato.web.prometheus_api import QueryLimits
 
 _log = logging.getLogger(__name__)
@@ -213,11 +214,9 @@ class Gateway:
         draft.replace(path)
 
 
-def _one(read: Any) -> Any:
-    def reading() -> Iterable[tuple[float, Mapping[str, str]]]:
-        return [(read(), {})]
-
-    return reading
+def _one(read: Callable[[], float]) -> Reading:
+    """A reading of one number without attributes."""
+    return lambda: [(read(), {})]
 
 
 def _check_host(config: Config) -> None:
@@ -318,12 +317,5 @@ def run(config: Config) -> None:
     # New series make many small objects that live long: fewer, larger collections cost a third of the CPU.
     gc.set_threshold(50_000, 20, 50)
     threading.stack_size(1 << 20)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(config))
-
-
-def _loop_factory() -> Any:
-    try:
-        return __import__("uvloop").new_event_loop
-    except ImportError:  # Windows has no uvloop
-        return None

@@ -54,7 +54,10 @@ def test_selectors_cover_every_sample_name() -> None:
     assert 'http_request_duration_seconds_bucket{le="0.005"}' in asked
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["ingest", "--rounds", "0"], ["--rounds", "many"]])
+BAD_USAGE = [["nonsense"], ["ingest", "--rounds", "0"], ["--rounds", "many"], ["--work", "no/such/directory"]]
+
+
+@pytest.mark.parametrize("arguments", BAD_USAGE)
 def test_bad_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -57,11 +57,12 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The times of a range query: from `start` to `end` (ms), every `step` ms."""
+    """The times of a range query: from `start` to `end` (ms), every `step` ms; a sample counts for `lookback` ms."""
 
     start: int
     end: int
     step: int
+    lookback: int = LOOKBACK_MS
 
     def __post_init__(self) -> None:
         if self.step <= 0:
@@ -99,17 +100,17 @@ def raw_samples(selector: Selector, query: VectorSelector, time: int, budget: Qu
 
 
 def at_steps(selector: Selector, query: VectorSelector, steps: Steps, budget: QueryBudget) -> list[Points]:
-    """At each step the newest sample of the look-back (5 minutes, left-open), unless the series went stale there."""
-    found = selector.select(query.matchers, steps.start - LOOKBACK_MS + 1, steps.end, budget)
-    points = _float_steps(found.floats, steps.times(), budget)
+    """At each step the newest sample of the look-back (left-open), unless the series went stale there."""
+    found = selector.select(query.matchers, steps.start - steps.lookback + 1, steps.end, budget)
+    points = _float_steps(found.floats, steps, budget)
     for one in found.histograms:
-        points += _histogram_steps(one, steps.times())
+        points += _histogram_steps(one, steps)
     return sorted(points, key=lambda one: one.labels)
 
 
-def _float_steps(floats: SelectedFloats, times: Int64s, budget: QueryBudget) -> list[Points]:
+def _float_steps(floats: SelectedFloats, steps: Steps, budget: QueryBudget) -> list[Points]:
     """One searchsorted over (series, time) keys finds the sample of every step of every series."""
-    count = len(floats.labels)
+    count, times = len(floats.labels), steps.times()
     if not count:
         return []
     budget.take_samples(count * len(times))
@@ -119,7 +120,7 @@ def _float_steps(floats: SelectedFloats, times: Int64s, budget: QueryBudget) -> 
     wanted = (np.arange(count)[:, None] << _TIME_BITS) | (times - base)
     at = np.searchsorted(keys, wanted, side="right") - 1
     safe = np.maximum(at, 0)
-    seen = (at >= floats.offsets[:-1, None]) & (floats.timestamps[safe] > times - LOOKBACK_MS)
+    seen = (at >= floats.offsets[:-1, None]) & (floats.timestamps[safe] > times - steps.lookback)
     values: Float64s = floats.values[safe]
     seen &= ~is_stale(values)
     points = []
@@ -129,12 +130,13 @@ def _float_steps(floats: SelectedFloats, times: Int64s, budget: QueryBudget) -> 
     return points
 
 
-def _histogram_steps(one: SelectedHistograms, times: Int64s) -> list[Points]:
+def _histogram_steps(one: SelectedHistograms, steps: Steps) -> list[Points]:
+    times = steps.times()
     stamps = np.array(one.timestamps, np.int64)
     at = np.searchsorted(stamps, times, side="right") - 1
     shown: list[tuple[int, Histogram]] = []
     for time, index in zip(times.tolist(), at.tolist(), strict=True):
-        histogram = one.histograms[index] if index >= 0 and stamps[index] > time - LOOKBACK_MS else None
+        histogram = one.histograms[index] if index >= 0 and stamps[index] > time - steps.lookback else None
         if histogram is not None:
             shown.append((time, histogram))
     if not shown:

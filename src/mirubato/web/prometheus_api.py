@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from mirubato.clock import monotonic_s
 from mirubato.errors import BadQuery, QueryError, QueryLimit, QueryTimeout
+from mirubato.limits import LOOKBACK_MS
 from mirubato.model.histogram import Histogram
 from mirubato.model.labels import Labels, format_value
 from mirubato.model.seams import Selector
@@ -115,7 +116,8 @@ class PrometheusApi:
         if query.range_ms is not None:
             points = await offload(self._pool, raw_samples, self._selector, query, time, budget)
             return {"resultType": "matrix", "result": [_matrix_entry(one) for one in points[:most]]}
-        points = await offload(self._pool, at_steps, self._selector, query, Steps(time, time, 1), budget)
+        steps = Steps(time, time, 1, _lookback(parameters))
+        points = await offload(self._pool, at_steps, self._selector, query, steps, budget)
         return {"resultType": "vector", "result": [_vector_entry(one) for one in points[:most]]}
 
     async def _query_range(self, parameters: Parameters) -> Any:
@@ -128,7 +130,8 @@ class PrometheusApi:
         for name in ("start", "end", "step"):
             parameters.required(name)
         single = parameters.single
-        steps = Steps(time_ms(single, "start", 0), time_ms(single, "end", 0), duration_ms(single, "step"))
+        start, end = time_ms(single, "start", 0), time_ms(single, "end", 0)
+        steps = Steps(start, end, duration_ms(single, "step"), _lookback(parameters))
         budget, most = self.budget(single), limit(single)
         points = await offload(self._pool, at_steps, self._selector, query, steps, budget)
         return {"resultType": "matrix", "result": [_matrix_entry(one) for one in points[:most]]}
@@ -177,6 +180,13 @@ class PrometheusApi:
         # No `features`: with them Grafana would take this for Mimir and look for a ruler.
         keys = ("revision", "branch", "buildUser", "buildDate", "goVersion")
         return {"version": "3.14.0", **dict.fromkeys(keys, ""), "application": f"mirubato {self._version}"}
+
+
+def _lookback(parameters: Parameters) -> int:
+    lookback = duration_ms(parameters.single, "lookback_delta", LOOKBACK_MS)
+    if lookback <= 0:
+        raise BadQuery('invalid parameter "lookback_delta": must be greater than 0')
+    return lookback
 
 
 def envelope(data: Any) -> Response:
