@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, Metric, NumberDataPoint
+
 from bench.fleet import INSTRUMENTS, POINTS_PER_RESOURCE, QUEUE_00, SAMPLES_PER_RESOURCE, Fleet, instance_id
 from bench.loads import STEP_MS, make, queues
 from bench.wire import Message, varint
 from bench.yardstick import count
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, Metric, NumberDataPoint
 
 BEGAN_MS = 1_700_000_000_000
 

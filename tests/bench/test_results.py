@@ -1,6 +1,7 @@
 """Verdicts, tables, the results file, and the command line's refusals."""
 
 import pytest
+
 from bench.cli import PARTS, main
 from bench.fleet import SAMPLE_NAMES
 from bench.parts.kill import selectors

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import pytest
+
 from bench.errors import BenchError
 from bench.loads import Request
 from bench.over_grpc import PATH, GrpcConnection, GzipGrpcConnection

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from bench.errors import BenchError
 from bench.fleet import Fleet
 from bench.loads import make, queues
