@@ -15,6 +15,11 @@ SHAPES_PER_KEY_MAX = 4
 # Requests remembered once, to see whether a shape comes a second time.
 SHAPE_SIGHTINGS_MAX = 50_000
 
+# Layouts of points kept for one metric of one resource: a metric has one, or two where integers and doubles mix.
+LAYOUTS_MAX = 3
+# And in all: one for numbers, one for each set of bucket bounds, each times the ways in which SDKs write them.
+LAYOUTS_IN_ALL_MAX = 32
+
 # Attribute sets remembered by their bytes; past it the whole cache starts anew (about 300 bytes an entry).
 ATTRIBUTE_CACHE_ENTRIES_MAX = 1_500_000
 

@@ -4,15 +4,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from mirubato.errors import BadRequest
 from mirubato.limits import TARGET_INFO_INTERVAL_MS
 from mirubato.model.labels import MetricType
 from mirubato.model.seams import Reason, SeriesRegistry
 from mirubato.otlp import projection_pb2 as wire
-from mirubato.otlp.columns import Columns, Decoded, Rows
+from mirubato.otlp.columns import Columns, Decoded
+from mirubato.otlp.judge import Judge
+from mirubato.otlp.layouts import LayoutMismatchError
 from mirubato.otlp.points import read_exponentials, read_histograms, read_numbers, read_summaries, sum_flags
+from mirubato.otlp.rows import Rows
 from mirubato.otlp.shapes import Shapes
 from mirubato.otlp.streams import LabelLimits, MetricIdentity, ResourceStreams, Streams
 
@@ -28,48 +30,48 @@ class Decoder:
         """Columns of an ExportMetricsServiceRequest; BadRequest where the official classes cannot decode it."""
         self._streams.refresh()
         self._shapes.refresh()
-        decoded = Decoded()
-        judged = False
+        try:
+            return self._decode(body, use_layouts=True)
+        except LayoutMismatchError:
+            return self._decode(body, use_layouts=False)
+
+    def _decode(self, body: bytes, *, use_layouts: bool) -> Decoded:
+        decoded, judge = Decoded(), Judge(body)
+        rows = Rows(judge, use_layouts)
         for encoded in _resources(body):
             known = self._shapes.match(encoded)
             if known is not None:
+                _flush(rows, decoded)  # before what comes after it: order decides among samples of one time
+                rows = Rows(judge, use_layouts)
                 shape, columns = known
                 decoded.columns.append(columns)
                 decoded.points += shape.points
                 self._target_info(shape.resource, int(columns.times[0]), decoded)
                 continue
-            if not judged:
-                # The official classes are the judge of what is valid: nested bytes that the projection leaves
-                # unread, depth, UTF-8. Only requests with something new in them pay (0.25 us a point), and they
-                # pay before anything of them has touched the registry.
-                _judge(body)
-                judged = True
-            self._read(encoded, decoded)
+            self._read(encoded, rows, decoded)
+        _flush(rows, decoded)
         return decoded
 
-    def _read(self, encoded: bytes, decoded: Decoded) -> None:
-        """One resource by the projection; remembers its shape if it came before."""
+    def _read(self, encoded: bytes, rows: Rows, decoded: Decoded) -> None:
+        """One resource by the projection; learns its shape if it came before."""
         message = wire.ResourceMetrics.FromString(encoded)
-        resource = self._streams.resource(b"".join(message.resource))
-        before = decoded.points, len(decoded.histograms), len(decoded.exemplars), decoded.rejected.total()
-        rows = Rows()
-        for scope in message.scope_metrics:
-            for metric in scope.metrics:
-                _read_metric(resource, metric, rows, decoded)
+        resource = self._streams.resource(b"".join(message.resource), rows.judge)
+        points, others = decoded.points, _others(decoded)
+        rows.signature = []
+        time = _read_resource(message, resource, rows, decoded)
         if resource.warning:
             decoded.warnings.append(resource.warning)
-        if not rows.slots:
-            return
-        columns = rows.columns()
-        decoded.columns.append(columns)
-        self._target_info(resource, rows.times[0], decoded)
-        plain = (len(decoded.histograms), len(decoded.exemplars), decoded.rejected.total()) == before[1:]
-        if plain:
-            self._shapes.learn(encoded, resource, columns, decoded.points - before[0])
+        self._target_info(resource, time, decoded)
+        if _others(decoded) == others and self._shapes.sighted(encoded, tuple(rows.signature)):
+            alone = Rows(rows.judge, use_layouts=False)
+            _read_resource(message, resource, alone, Decoded())
+            columns = alone.columns()
+            if columns is not None:
+                self._shapes.learn(encoded, resource, columns, decoded.points - points)
 
     def _target_info(self, resource: ResourceStreams, time_ns: int, decoded: Decoded) -> None:
         time = time_ns // 1_000_000
-        if resource.info_slot is None or abs(time - resource.info_time) < TARGET_INFO_INTERVAL_MS:
+        if resource.info_slot is None or not time or abs(time - resource.info_time) < TARGET_INFO_INTERVAL_MS:
             return
         resource.info_time = time
         decoded.columns.append(
@@ -90,11 +92,35 @@ def _resources(body: bytes) -> Sequence[bytes]:
         raise BadRequest(f"not an ExportMetricsServiceRequest: {error}") from error
 
 
-def _judge(body: bytes) -> None:
-    try:
-        ExportMetricsServiceRequest.FromString(body)
-    except DecodeError as error:
-        raise BadRequest(f"not an ExportMetricsServiceRequest: {error}") from error
+def _others(decoded: Decoded) -> tuple[int, int, int]:
+    """What keeps a resource from having a shape."""
+    return len(decoded.histograms), len(decoded.exemplars), decoded.rejected.total()
+
+
+def _flush(rows: Rows, decoded: Decoded) -> None:
+    columns = rows.columns()
+    if columns is not None:
+        decoded.columns.append(columns)
+
+
+def _read_resource(message: wire.ResourceMetrics, resource: ResourceStreams, rows: Rows, decoded: Decoded) -> int:
+    """All points of a resource; answers the time (ns) of the first one, 0 if there is none that tells."""
+    time = 0
+    for scope in message.scope_metrics:
+        resource.streams.check_scope(b"".join(scope.scope), rows.judge)
+        for metric in scope.metrics:
+            if metric.metadata:
+                rows.judge()
+            _read_metric(resource, metric, rows, decoded)
+            time = time or _time_of(metric)
+    return time
+
+
+def _time_of(metric: wire.Metric) -> int:
+    kind = metric.WhichOneof("data")
+    points = getattr(metric, kind).data_points if kind else ()
+    # Every kind of point has its time in field 3.
+    return wire.NumberDataPoint.FromString(points[0]).time_unix_nano if points else 0
 
 
 def _read_metric(resource: ResourceStreams, metric: wire.Metric, rows: Rows, decoded: Decoded) -> None:
@@ -136,11 +162,11 @@ def _read_histogram(resource: ResourceStreams, metric: wire.Metric, rows: Rows, 
     read_histograms(resource.metric(identity, metric.description), data.data_points, flags, rows, decoded)
 
 
-def _read_exponential(resource: ResourceStreams, metric: wire.Metric, _rows: Rows, decoded: Decoded) -> None:
+def _read_exponential(resource: ResourceStreams, metric: wire.Metric, rows: Rows, decoded: Decoded) -> None:
     data = metric.exponential_histogram
     flags = _checked(data.aggregation_temporality, monotonic=True)
     identity = MetricIdentity(metric.name, metric.unit, MetricType.HISTOGRAM, exponential=True)
-    read_exponentials(resource.metric(identity, metric.description), data.data_points, flags, decoded)
+    read_exponentials(resource.metric(identity, metric.description), data.data_points, flags, rows, decoded)
 
 
 def _read_summary(resource: ResourceStreams, metric: wire.Metric, rows: Rows, decoded: Decoded) -> None:

@@ -6,7 +6,6 @@ reading before it is trusted.
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,16 +15,18 @@ from mirubato.model.labels import MetricType
 from mirubato.model.samples import Float64s, Int64s
 from mirubato.otlp.columns import COUNTER, LEAD, Columns
 from mirubato.otlp.points import sum_flags
-from mirubato.otlp.streams import AttributeKey, MetricIdentity, MetricStreams, ResourceStreams
-
-_VARINT, _FIXED64, _BYTES = 0, 1, 2
-
-Field = tuple[int, int, int, int]
-"""Field number, wire type, and where its content begins and ends; a varint's value stands for the end."""
-
-
-class _NotPlainError(Exception):
-    """The bytes have a form that is not learned."""
+from mirubato.otlp.streams import MetricIdentity, MetricStreams, ResourceStreams
+from mirubato.otlp.wire_points import (
+    BYTES,
+    VARINT,
+    Field,
+    NotPlainError,
+    allow,
+    histogram_point,
+    number_point,
+    read_fields,
+    split_point,
+)
 
 
 @dataclass(slots=True)
@@ -100,10 +101,10 @@ def map_fields(encoded: bytes, resource: ResourceStreams) -> FieldMap | None:
     """The fields of a ResourceMetrics whose series `resource` knows, or None if it has no plain form."""
     found = _Found(absent=len(encoded))
     try:
-        for number, _, begin, end in _fields(encoded, 0, len(encoded)):
+        for number, _, begin, end in read_fields(encoded, 0, len(encoded)):
             if number == 2:
                 _walk_scope(encoded, begin, end, resource, found)
-    except (_NotPlainError, IndexError, KeyError, ValueError):
+    except (NotPlainError, IndexError, KeyError, ValueError):
         return None
     return _assembled(found)
 
@@ -128,47 +129,8 @@ def _assembled(found: _Found) -> FieldMap:
     )
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-
-
-def _fields(data: bytes, at: int, end: int) -> Iterator[Field]:
-    """The fields of one message."""
-    while at < end:
-        tag = data[at]
-        at += 1
-        if tag >= 128:
-            raise _NotPlainError
-        kind = tag & 7
-        if kind == _BYTES:
-            size = data[at]
-            at += 1
-            if size >= 128:
-                size, at = _varint(data, at - 1)
-            yield tag >> 3, kind, at, at + size
-            at += size
-        elif kind == _FIXED64:
-            yield tag >> 3, kind, at, at + 8
-            at += 8
-        elif kind == _VARINT:
-            value, after = _varint(data, at)
-            yield tag >> 3, kind, at, value
-            at = after
-        else:
-            raise _NotPlainError
-    if at != end:
-        raise _NotPlainError
-
-
 def _walk_scope(data: bytes, begin: int, end: int, resource: ResourceStreams, found: _Found) -> None:
-    for number, _, low, high in _fields(data, begin, end):
+    for number, _, low, high in read_fields(data, begin, end):
         if number == 2:
             _walk_metric(data, low, high, resource, found)
 
@@ -176,14 +138,14 @@ def _walk_scope(data: bytes, begin: int, end: int, resource: ResourceStreams, fo
 def _walk_metric(data: bytes, begin: int, end: int, resource: ResourceStreams, found: _Found) -> None:
     texts = {1: "", 2: "", 3: ""}
     body: Field | None = None
-    for part in _fields(data, begin, end):
+    for part in read_fields(data, begin, end):
         number, kind, low, high = part
         if number in texts:
             texts[number] = data[low:high].decode()
-        elif number in (5, 7, 9, 11) and kind == _BYTES and body is None:
+        elif number in (5, 7, 9, 11) and kind == BYTES and body is None:
             body = part
         else:
-            raise _NotPlainError
+            raise NotPlainError
     if body is None:
         return
     number, _, low, high = body
@@ -199,13 +161,13 @@ def _walk_metric(data: bytes, begin: int, end: int, resource: ResourceStreams, f
 def _walk_data(data: bytes, begin: int, end: int) -> tuple[list[tuple[int, int]], int, bool]:
     points: list[tuple[int, int]] = []
     scalars: dict[int, int] = {}
-    for number, kind, low, high in _fields(data, begin, end):
-        if number == 1 and kind == _BYTES:
+    for number, kind, low, high in read_fields(data, begin, end):
+        if number == 1 and kind == BYTES:
             points.append((low, high))
-        elif number in (2, 3) and kind == _VARINT and number not in scalars:
-            scalars[number] = high
+        elif number in (2, 3) and kind == VARINT and number not in scalars:
+            scalars[number] = low
         else:
-            raise _NotPlainError
+            raise NotPlainError
     return points, scalars.get(2, 0), bool(scalars.get(3, 0))
 
 
@@ -217,76 +179,28 @@ def _identity(number: int, name: str, unit: str, temporality: int, *, monotonic:
     monotonic = monotonic or number == 9
     flags = sum_flags(temporality, monotonic=monotonic)
     if flags is None:
-        raise _NotPlainError
+        raise NotPlainError
     if number == 9:
         return MetricIdentity(name, unit, MetricType.HISTOGRAM), flags
     return MetricIdentity(name, unit, MetricType.COUNTER if monotonic else MetricType.GAUGE, sum=True), flags
 
 
-@dataclass(slots=True)
-class _Point:
-    """One data point taken apart: attribute entries, fields that come once by number, entries of the repeated field."""
-
-    attributes: list[bytes] = field(default_factory=list)
-    once: dict[int, Field] = field(default_factory=dict)
-    repeated: list[tuple[int, int]] = field(default_factory=list)
-
-    @property
-    def key(self) -> AttributeKey:
-        return len(self.attributes), b"".join(self.attributes)
-
-    def at(self, number: int, absent: int) -> int:
-        """Where a field's content begins; a field left out reads as zero."""
-        return self.once[number][2] if number in self.once else absent
-
-
-def _split(data: bytes, begin: int, end: int, attributes: int, repeated: int = 0) -> _Point:
-    point = _Point()
-    for part in _fields(data, begin, end):
-        number, kind, low, high = part
-        if number == attributes and kind == _BYTES:
-            point.attributes.append(data[low:high])
-        elif number == repeated and kind == _BYTES:
-            point.repeated.append((low, high))
-        elif number in point.once:
-            raise _NotPlainError
-        else:
-            point.once[number] = part
-    return point
-
-
-def _allow(point: _Point, fixed: tuple[int, ...], packed: tuple[int, ...] = ()) -> None:
-    """Only these fields, each with the wire type that it should have."""
-    for number, kind, _, _ in point.once.values():
-        if not ((number in fixed and kind == _FIXED64) or (number in packed and kind == _BYTES)):
-            raise _NotPlainError
-
-
 def _walk_number(data: bytes, begin: int, end: int, streams: MetricStreams, flags: int, found: _Found) -> None:
-    point = _split(data, begin, end, 7)
-    _allow(point, (2, 3, 4, 6))
-    if (4 in point.once) == (6 in point.once):
-        raise _NotPlainError
-    value = point.once[4 if 4 in point.once else 6][2]
+    point, value = number_point(data, begin, end)
     time, start = point.at(3, found.absent), point.at(2, found.absent)
     sample = _Sample(streams.numbers[point.key], time, start, value, flags | LEAD)
     (found.doubles if 4 in point.once else found.integers).append(sample)
 
 
 def _walk_histogram(data: bytes, begin: int, end: int, streams: MetricStreams, flags: int, found: _Found) -> None:
-    point = _split(data, begin, end, 9)
-    _allow(point, (2, 3, 4, 5, 11, 12), (6, 7))
-    bounds_low, bounds_high = point.once[7][2:4] if 7 in point.once else (0, 0)
-    bounds = struct.unpack(f"<{(bounds_high - bounds_low) // 8}d", data[bounds_low:bounds_high])
-    counts_low, counts_high = point.once[6][2:4] if 6 in point.once else (0, 0)
-    if counts_high - counts_low != (8 * (len(bounds) + 1) if 6 in point.once or bounds else 0):
-        raise _NotPlainError
-    slots = streams.groups[point.key, bounds]
+    fields = histogram_point(data, begin, end)
+    point, buckets = fields.point, len(fields.bounds)
+    slots = streams.groups[point.key, fields.bounds]
     time, start = point.at(3, found.absent), point.at(2, found.absent)
-    samples = [_Sample(slot, time, start, counts_low + 8 * index, flags) for index, slot in enumerate(slots)]
-    row, totals, total_sum = samples[: len(bounds)], samples[len(bounds) : -1], samples[-1]
+    samples = [_Sample(slot, time, start, fields.counts + 8 * index, flags) for index, slot in enumerate(slots)]
+    row, totals, total_sum = samples[:buckets], samples[buckets:-1], samples[-1]
     samples[0].flags |= LEAD
-    found.rows.setdefault(len(row), []).extend(row)
+    found.rows.setdefault(buckets, []).extend(row)
     for sample in totals:
         sample.value = point.at(4, found.absent)
     found.counts += totals
@@ -295,12 +209,12 @@ def _walk_histogram(data: bytes, begin: int, end: int, streams: MetricStreams, f
         found.doubles.append(total_sum)
     found.ignored += [point.once[number][2] for number in (11, 12) if number in point.once]
     if 6 in point.once:
-        found.ignored.append(counts_low + 8 * len(bounds))
+        found.ignored.append(fields.counts + 8 * buckets)
 
 
 def _walk_summary(data: bytes, begin: int, end: int, streams: MetricStreams, _flags: int, found: _Found) -> None:
-    point = _split(data, begin, end, 7, repeated=6)
-    _allow(point, (2, 3, 4, 5))
+    point = split_point(data, begin, end, 7, repeated=6)
+    allow(point, (2, 3, 4, 5))
     entries = [_quantile(data, low, high, found.absent) for low, high in point.repeated]
     slots = streams.groups[point.key, tuple(quantile for quantile, _ in entries)]
     time, start = point.at(3, found.absent), point.at(2, found.absent)
@@ -314,7 +228,7 @@ def _walk_summary(data: bytes, begin: int, end: int, streams: MetricStreams, _fl
 
 def _quantile(data: bytes, begin: int, end: int, absent: int) -> tuple[float, int]:
     """(quantile, where its value is) of a ValueAtQuantile."""
-    point = _split(data, begin, end, 0)
-    _allow(point, (1, 2))
+    point = split_point(data, begin, end, 0)
+    allow(point, (1, 2))
     quantile = struct.unpack_from("<d", data, point.once[1][2])[0] if 1 in point.once else 0.0
     return quantile, point.at(2, absent)

@@ -1,7 +1,7 @@
 """The points of one metric -> rows, one reader for each kind of OTLP metric.
 
-These loops are the path of everything that is not a known shape: about 1.2 us a point, so names are looked up
-outside the loops and nothing is built that a dictionary can answer.
+The path of everything that is not a known shape. A point whose layout and series are known costs 0.4 us; one that has
+to be parsed about 2; one that makes a new series 20.
 """
 
 import math
@@ -16,8 +16,10 @@ from mirubato.model.samples import Exemplar
 from mirubato.model.seams import PointRefused, Reason
 from mirubato.otlp import projection_pb2 as wire
 from mirubato.otlp.attributes import labels_from
-from mirubato.otlp.columns import COUNTER, DELTA, LEAD, STALE, Decoded, HistogramPoint, Rows
-from mirubato.otlp.streams import AttributeKey, MetricStreams
+from mirubato.otlp.columns import COUNTER, DELTA, LEAD, STALE, Decoded, HistogramPoint
+from mirubato.otlp.layouts import histogram_layout, number_layout
+from mirubato.otlp.rows import Rows
+from mirubato.otlp.streams import MetricStreams
 
 NO_RECORDED_VALUE = 1
 """Bit of a point's flags: the series ended here (metrics.proto, DataPointFlags)."""
@@ -31,77 +33,112 @@ ZERO_THRESHOLD_DEFAULT = 1e-128
 NATIVE_BUCKETS_MAX = 20_000
 
 
-def read_numbers(
-    streams: MetricStreams, points: Iterable[wire.NumberDataPoint], flags: int, rows: Rows, decoded: Decoded
-) -> None:
+def read_numbers(streams: MetricStreams, points: Sequence[bytes], flags: int, rows: Rows, decoded: Decoded) -> None:
     """Gauge and sum points: one sample each."""
-    known, add = streams.numbers.get, rows.add
-    for point in points:
-        attributes = point.attributes
-        key = (len(attributes), b"".join(attributes))
-        slot = known(key)
-        try:
-            if slot is None:
-                slot = streams.number(key, attributes)
-        except PointRefused as refused:
-            decoded.rejected[refused.reason] += 1
-            continue
+    if _all_known(streams, points, flags, rows):
+        return
+    for encoded in points:
+        if not _known(streams, encoded, flags, rows):
+            _parse_number(streams, encoded, flags, rows, decoded)
+
+
+def _all_known(streams: MetricStreams, points: Sequence[bytes], flags: int, rows: Rows) -> bool:
+    """Take all points of a metric at once, if they have one layout and their series are known."""
+    if not streams.known or not rows.use_layouts or not points:
+        return False
+    known = streams.known[0]
+    keys = list(map(known.layout.key, points))
+    slots = list(map(known.slots.get, keys))
+    if None in slots:
+        return False
+    rows.add_known(known.layout, points, keys, slots, flags)  # type: ignore[arg-type]
+    rows.signature.append(hash(tuple(slots)))
+    return True
+
+
+def _known(streams: MetricStreams, encoded: bytes, flags: int, rows: Rows) -> bool:
+    """Take one point, if it has one of the metric's layouts and its series is known."""
+    for known in streams.known if rows.use_layouts else ():
+        key = known.layout.key(encoded)
+        slots = known.slots.get(key)
+        if slots is not None:
+            rows.add_known(known.layout, (encoded,), (key,), (slots,), flags)
+            rows.signature.append(hash(slots))
+            return True
+    return False
+
+
+def _parse_number(streams: MetricStreams, encoded: bytes, flags: int, rows: Rows, decoded: Decoded) -> None:
+    rows.judge()
+    point = wire.NumberDataPoint.FromString(encoded)
+    attributes = point.attributes
+    key = (len(attributes), b"".join(attributes))
+    try:
+        slot = streams.numbers.get(key)
+        if slot is None:
+            slot = streams.number(key, attributes)
         which = point.WhichOneof("value")
         if point.flags & NO_RECORDED_VALUE:
-            add(slot, point.time_unix_nano, 0, STALE_NAN, STALE)
+            rows.add(slot, point.time_unix_nano, 0, STALE_NAN, STALE)
         elif which is None:
-            decoded.rejected[NO_VALUE] += 1
-            continue
+            raise PointRefused(*NO_VALUE)
         else:
             value = point.as_double if which == "as_double" else point.as_int
-            add(slot, point.time_unix_nano, point.start_time_unix_nano, value, flags)
-        if point.exemplars:
-            _read_exemplars(point.exemplars, (slot,), (), decoded)
+            rows.add(slot, point.time_unix_nano, point.start_time_unix_nano, value, flags)
+    except PointRefused as refused:
+        decoded.rejected[refused.reason] += 1
+        return
+    rows.signature.append(slot)
+    if point.exemplars:
+        _read_exemplars(point.exemplars, (slot,), (), decoded)
+    elif rows.use_layouts and key in streams.numbers:
+        streams.know(encoded, number_layout, (slot,))
 
 
-def read_histograms(
-    streams: MetricStreams,
-    points: Iterable[wire.HistogramDataPoint],
-    flags: int,
-    rows: Rows,
-    decoded: Decoded,
-) -> None:
+def read_histograms(streams: MetricStreams, points: Sequence[bytes], flags: int, rows: Rows, decoded: Decoded) -> None:
     """Classic histogram points: a sample for each `le`, `+Inf`, `_count` and `_sum`."""
-    known = streams.groups.get
-    for point in points:
-        attributes = point.attributes
-        key = (len(attributes), b"".join(attributes))
-        bounds = tuple(point.explicit_bounds)
-        counts = list(point.bucket_counts)
-        slots = known((key, bounds))
-        try:
-            if slots is None:
-                _check_bounds(bounds)
-                slots = streams.histogram(key, attributes, bounds)
-            if len(counts) != len(bounds) + 1 and (counts or bounds) and not point.flags & NO_RECORDED_VALUE:
-                raise PointRefused("invalid", "a histogram needs one bucket count more than explicit_bounds")
-        except PointRefused as refused:
-            decoded.rejected[refused.reason] += 1
-            continue
+    if _all_known(streams, points, flags, rows):
+        return
+    for encoded in points:
+        if not _known(streams, encoded, flags, rows):
+            _parse_histogram(streams, encoded, flags, rows, decoded)
+
+
+def _parse_histogram(streams: MetricStreams, encoded: bytes, flags: int, rows: Rows, decoded: Decoded) -> None:
+    rows.judge()
+    point = wire.HistogramDataPoint.FromString(encoded)
+    attributes = point.attributes
+    key = (len(attributes), b"".join(attributes))
+    bounds, counts = tuple(point.explicit_bounds), list(point.bucket_counts)
+    try:
+        slots = streams.groups.get((key, bounds))
+        if slots is None:
+            _check_bounds(bounds)
+            slots = streams.histogram(key, attributes, bounds)
         if point.flags & NO_RECORDED_VALUE:
             add_stale(slots, point.time_unix_nano, rows)
         else:
+            _check_counts(counts, bounds)
             values = _cumulated(counts, point.count)
             if point.HasField("sum"):
                 values.append(point.sum)
-            else:
-                slots = slots[:-1]
-            group_flags = bytes((flags | LEAD, *[flags] * (len(slots) - 1)))
-            rows.add_group(slots, point.time_unix_nano, point.start_time_unix_nano, values, group_flags)
-        if point.exemplars:
-            _read_exemplars(point.exemplars, slots, bounds, decoded)
+            slots = slots[: len(values)]
+            rows.add_group(slots, point.time_unix_nano, point.start_time_unix_nano, values, [flags] * len(slots))
+    except PointRefused as refused:
+        decoded.rejected[refused.reason] += 1
+        return
+    rows.signature.append(hash(slots))
+    if point.exemplars:
+        _read_exemplars(point.exemplars, slots, bounds, decoded)
+    elif rows.use_layouts and (key, bounds) in streams.groups:
+        streams.know(encoded, histogram_layout, slots)
 
 
-def read_summaries(
-    streams: MetricStreams, points: Iterable[wire.SummaryDataPoint], rows: Rows, decoded: Decoded
-) -> None:
+def read_summaries(streams: MetricStreams, points: Sequence[bytes], rows: Rows, decoded: Decoded) -> None:
     """Summary points: a sample for each quantile, `_count` and `_sum`."""
-    for point in points:
+    for encoded in points:
+        rows.judge()
+        point = wire.SummaryDataPoint.FromString(encoded)
         attributes = point.attributes
         key = (len(attributes), b"".join(attributes))
         quantiles = tuple(entry.quantile for entry in point.quantile_values)
@@ -110,22 +147,24 @@ def read_summaries(
         except PointRefused as refused:
             decoded.rejected[refused.reason] += 1
             continue
+        rows.signature.append(hash(slots))
         if point.flags & NO_RECORDED_VALUE:
             add_stale(slots, point.time_unix_nano, rows)
             continue
         values = [entry.value for entry in point.quantile_values] + [float(point.count), point.sum]
-        flags = bytes(len(quantiles)) + bytes((COUNTER, COUNTER))
-        flags = bytes((flags[0] | LEAD,)) + flags[1:]
+        flags = [0] * len(quantiles) + [COUNTER, COUNTER]
         rows.add_group(slots, point.time_unix_nano, point.start_time_unix_nano, values, flags)
 
 
 def read_exponentials(
-    streams: MetricStreams, points: Iterable[wire.ExponentialHistogramDataPoint], flags: int, decoded: Decoded
+    streams: MetricStreams, points: Sequence[bytes], flags: int, rows: Rows, decoded: Decoded
 ) -> None:
     """Exponential histogram points: one native histogram each."""
-    for point in points:
+    for encoded in points:
+        rows.judge()
+        point = wire.ExponentialHistogramDataPoint.FromString(encoded)
         attributes = point.attributes
-        key: AttributeKey = (len(attributes), b"".join(attributes))
+        key = (len(attributes), b"".join(attributes))
         try:
             slot = streams.numbers.get(key)
             if slot is None:
@@ -135,29 +174,27 @@ def read_exponentials(
         except PointRefused as refused:
             decoded.rejected[refused.reason] += 1
             continue
-        decoded.histograms.append(
-            HistogramPoint(
-                slot,
-                point.time_unix_nano,
-                point.start_time_unix_nano,
-                histogram,
-                LEAD | (STALE if stale else flags),
-            )
-        )
+        column_flags = LEAD | (STALE if stale else flags)
+        time, start = point.time_unix_nano, point.start_time_unix_nano
+        decoded.histograms.append(HistogramPoint(slot, time, start, histogram, column_flags))
         if point.exemplars:
             _read_exemplars(point.exemplars, (slot,), (), decoded)
 
 
 def add_stale(slots: tuple[int, ...], time: int, rows: Rows) -> None:
     """End every series of a point."""
-    flags = bytes((STALE | LEAD, *[STALE] * (len(slots) - 1)))
-    rows.add_group(slots, time, 0, [STALE_NAN] * len(slots), flags)
+    rows.add_group(slots, time, 0, [STALE_NAN] * len(slots), [STALE] * len(slots))
 
 
 def _check_bounds(bounds: tuple[float, ...]) -> None:
     rising = all(low < high for low, high in pairwise(bounds))
     if not rising or not all(map(math.isfinite, bounds)):
         raise PointRefused("invalid", "explicit_bounds must be finite and rising")
+
+
+def _check_counts(counts: Sequence[int], bounds: tuple[float, ...]) -> None:
+    if len(counts) != len(bounds) + 1 and (counts or bounds):
+        raise PointRefused("invalid", "a histogram needs one bucket count more than explicit_bounds")
 
 
 def _cumulated(counts: Sequence[int], count: int) -> list[float]:

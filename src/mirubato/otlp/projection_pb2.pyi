@@ -13,21 +13,27 @@ class MetricsRequest(_message.Message):
     def __init__(self, resource_metrics: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ResourceMetrics(_message.Message):
-    __slots__ = ("resource", "scope_metrics")
+    __slots__ = ("resource", "scope_metrics", "schema_url")
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     SCOPE_METRICS_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_URL_FIELD_NUMBER: _ClassVar[int]
     resource: _containers.RepeatedScalarFieldContainer[bytes]
     scope_metrics: _containers.RepeatedCompositeFieldContainer[ScopeMetrics]
-    def __init__(self, resource: _Optional[_Iterable[bytes]] = ..., scope_metrics: _Optional[_Iterable[_Union[ScopeMetrics, _Mapping]]] = ...) -> None: ...
+    schema_url: str
+    def __init__(self, resource: _Optional[_Iterable[bytes]] = ..., scope_metrics: _Optional[_Iterable[_Union[ScopeMetrics, _Mapping]]] = ..., schema_url: _Optional[str] = ...) -> None: ...
 
 class ScopeMetrics(_message.Message):
-    __slots__ = ("metrics",)
+    __slots__ = ("scope", "metrics", "schema_url")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_URL_FIELD_NUMBER: _ClassVar[int]
+    scope: _containers.RepeatedScalarFieldContainer[bytes]
     metrics: _containers.RepeatedCompositeFieldContainer[Metric]
-    def __init__(self, metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ...) -> None: ...
+    schema_url: str
+    def __init__(self, scope: _Optional[_Iterable[bytes]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., schema_url: _Optional[str] = ...) -> None: ...
 
 class Metric(_message.Message):
-    __slots__ = ("name", "description", "unit", "gauge", "sum", "histogram", "exponential_histogram", "summary")
+    __slots__ = ("name", "description", "unit", "gauge", "sum", "histogram", "exponential_histogram", "summary", "metadata")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +42,7 @@ class Metric(_message.Message):
     HISTOGRAM_FIELD_NUMBER: _ClassVar[int]
     EXPONENTIAL_HISTOGRAM_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     unit: str
@@ -44,45 +51,46 @@ class Metric(_message.Message):
     histogram: Histogram
     exponential_histogram: ExponentialHistogram
     summary: Summary
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., unit: _Optional[str] = ..., gauge: _Optional[_Union[Gauge, _Mapping]] = ..., sum: _Optional[_Union[Sum, _Mapping]] = ..., histogram: _Optional[_Union[Histogram, _Mapping]] = ..., exponential_histogram: _Optional[_Union[ExponentialHistogram, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ...) -> None: ...
+    metadata: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., unit: _Optional[str] = ..., gauge: _Optional[_Union[Gauge, _Mapping]] = ..., sum: _Optional[_Union[Sum, _Mapping]] = ..., histogram: _Optional[_Union[Histogram, _Mapping]] = ..., exponential_histogram: _Optional[_Union[ExponentialHistogram, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., metadata: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Gauge(_message.Message):
     __slots__ = ("data_points",)
     DATA_POINTS_FIELD_NUMBER: _ClassVar[int]
-    data_points: _containers.RepeatedCompositeFieldContainer[NumberDataPoint]
-    def __init__(self, data_points: _Optional[_Iterable[_Union[NumberDataPoint, _Mapping]]] = ...) -> None: ...
+    data_points: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, data_points: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Sum(_message.Message):
     __slots__ = ("data_points", "aggregation_temporality", "is_monotonic")
     DATA_POINTS_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_TEMPORALITY_FIELD_NUMBER: _ClassVar[int]
     IS_MONOTONIC_FIELD_NUMBER: _ClassVar[int]
-    data_points: _containers.RepeatedCompositeFieldContainer[NumberDataPoint]
+    data_points: _containers.RepeatedScalarFieldContainer[bytes]
     aggregation_temporality: int
     is_monotonic: bool
-    def __init__(self, data_points: _Optional[_Iterable[_Union[NumberDataPoint, _Mapping]]] = ..., aggregation_temporality: _Optional[int] = ..., is_monotonic: _Optional[bool] = ...) -> None: ...
+    def __init__(self, data_points: _Optional[_Iterable[bytes]] = ..., aggregation_temporality: _Optional[int] = ..., is_monotonic: _Optional[bool] = ...) -> None: ...
 
 class Histogram(_message.Message):
     __slots__ = ("data_points", "aggregation_temporality")
     DATA_POINTS_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_TEMPORALITY_FIELD_NUMBER: _ClassVar[int]
-    data_points: _containers.RepeatedCompositeFieldContainer[HistogramDataPoint]
+    data_points: _containers.RepeatedScalarFieldContainer[bytes]
     aggregation_temporality: int
-    def __init__(self, data_points: _Optional[_Iterable[_Union[HistogramDataPoint, _Mapping]]] = ..., aggregation_temporality: _Optional[int] = ...) -> None: ...
+    def __init__(self, data_points: _Optional[_Iterable[bytes]] = ..., aggregation_temporality: _Optional[int] = ...) -> None: ...
 
 class ExponentialHistogram(_message.Message):
     __slots__ = ("data_points", "aggregation_temporality")
     DATA_POINTS_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_TEMPORALITY_FIELD_NUMBER: _ClassVar[int]
-    data_points: _containers.RepeatedCompositeFieldContainer[ExponentialHistogramDataPoint]
+    data_points: _containers.RepeatedScalarFieldContainer[bytes]
     aggregation_temporality: int
-    def __init__(self, data_points: _Optional[_Iterable[_Union[ExponentialHistogramDataPoint, _Mapping]]] = ..., aggregation_temporality: _Optional[int] = ...) -> None: ...
+    def __init__(self, data_points: _Optional[_Iterable[bytes]] = ..., aggregation_temporality: _Optional[int] = ...) -> None: ...
 
 class Summary(_message.Message):
     __slots__ = ("data_points",)
     DATA_POINTS_FIELD_NUMBER: _ClassVar[int]
-    data_points: _containers.RepeatedCompositeFieldContainer[SummaryDataPoint]
-    def __init__(self, data_points: _Optional[_Iterable[_Union[SummaryDataPoint, _Mapping]]] = ...) -> None: ...
+    data_points: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, data_points: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class NumberDataPoint(_message.Message):
     __slots__ = ("attributes", "start_time_unix_nano", "time_unix_nano", "as_double", "as_int", "exemplars", "flags")

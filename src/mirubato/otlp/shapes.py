@@ -70,23 +70,26 @@ class Shapes:
                 return shape, shape.layout.columns(fields)
         return None
 
-    def learn(self, encoded: bytes, resource: ResourceStreams, columns: Columns, points: int) -> None:
-        """Make a shape of bytes that the projection has just read, if they came before with the same series.
+    def sighted(self, encoded: bytes, signature: tuple[int, ...]) -> bool:
+        """Note that these bytes came with these series; whether they came before, so that learning is worth it.
 
-        The second sighting is asked for because learning costs 10 us a point; the series are part of what is
+        The second sighting is asked for because learning costs 15 us a point; the series are part of what is
         remembered, so that points in ever new orders are never learned.
         """
-        key = _key(encoded)
-        sighting = (key, hash(columns.slots.tobytes()))
-        if sighting not in self._sightings:
-            self._sightings[sighting] = None
-            if len(self._sightings) > SHAPE_SIGHTINGS_MAX:
-                self._sightings.popitem(last=False)
-            return
-        del self._sightings[sighting]
+        sighting = (_key(encoded), hash(signature))
+        if sighting in self._sightings:
+            del self._sightings[sighting]
+            return True
+        self._sightings[sighting] = None
+        if len(self._sightings) > SHAPE_SIGHTINGS_MAX:
+            self._sightings.popitem(last=False)
+        return False
+
+    def learn(self, encoded: bytes, resource: ResourceStreams, columns: Columns, points: int) -> None:
+        """Make a shape of bytes that were just read as `columns`."""
         shape = self._made(encoded, resource, points)
         if shape is not None and self._agrees(shape, encoded, columns):
-            self._keep(key, shape)
+            self._keep(_key(encoded), shape)
 
     def _made(self, encoded: bytes, resource: ResourceStreams, points: int) -> Shape | None:
         layout = map_fields(encoded, resource)

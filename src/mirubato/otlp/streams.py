@@ -1,6 +1,6 @@
 """From the bytes that name a series to its slot: resource -> metric -> attributes, each looked up by its bytes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
@@ -8,15 +8,15 @@ from typing import NamedTuple
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from mirubato.limits import ATTRIBUTE_CACHE_ENTRIES_MAX
+from mirubato.limits import ATTRIBUTE_CACHE_ENTRIES_MAX, LAYOUTS_IN_ALL_MAX, LAYOUTS_MAX
 from mirubato.model.labels import NAME, Family, Labels, MetricType, labels_of
 from mirubato.model.samples import Kind
 from mirubato.model.seams import PointRefused, SeriesRegistry
 from mirubato.otlp.attributes import attribute_text, labels_from
+from mirubato.otlp.judge import Judge
+from mirubato.otlp.layouts import KnownPoints, Layout
 from mirubato.otlp.naming import job_and_instance, label_name, metric_name, prometheus_unit
-
-AttributeKey = tuple[int, bytes]
-"""How many attributes, and their bytes joined. The count makes the split unique, see `_is_canonical`."""
+from mirubato.otlp.wire_points import AttributeKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +69,42 @@ class Streams:
         self.entries = 0
         self._epoch = registry.epoch
         self._resources: dict[bytes, ResourceStreams] = {}
+        self._scopes: set[bytes] = set()
+        self._layouts: list[Layout] = []
 
-    def resource(self, encoded: bytes) -> "ResourceStreams":
-        """The resource of these bytes (a `Resource` message that the official class has accepted)."""
+    def resource(self, encoded: bytes, judge: Judge) -> "ResourceStreams":
+        """The resource of these bytes, which come from the request of `judge`."""
         found = self._resources.get(encoded)
         if found is None:
+            judge()
             found = self._resources[encoded] = ResourceStreams(self, Resource.FromString(encoded))
             self.entries += 1
         return found
+
+    def check_scope(self, encoded: bytes, judge: Judge) -> None:
+        """Have the request judged if the scope is new: its content is of no use here, but it must be valid."""
+        if encoded not in self._scopes:
+            judge()
+            self._scopes.add(encoded)
+            self.entries += 1
+
+    def layout_of(self, point: bytes, learn: Callable[[bytes], Layout | None]) -> Layout | None:
+        """The layout of a point: nearly always one of the few that were learned before."""
+        for layout in self._layouts:
+            if layout.fits(point):
+                return layout
+        learned = learn(point)
+        if learned is not None:
+            self._layouts.append(learned)
+            del self._layouts[:-LAYOUTS_IN_ALL_MAX]
+        return learned
 
     def refresh(self) -> None:
         """Forget everything if slots may have died or the cache is full; call between requests."""
         if self._epoch != self.registry.epoch or self.entries > ATTRIBUTE_CACHE_ENTRIES_MAX:
             self._epoch = self.registry.epoch
             self._resources.clear()
+            self._scopes.clear()
             self.entries = 0
 
 
@@ -147,7 +169,24 @@ class MetricStreams:
         self.family = Family(self.name, identity.type, prometheus_unit(identity.unit), help_)
         self.kind = Kind.HISTOGRAM if identity.exponential else Kind.FLOAT
         self.numbers: dict[AttributeKey, int] = {}
+        """Slots by attributes: how many, and their bytes joined. The count makes the split unique (`_is_canonical`)."""
         self.groups: dict[tuple[AttributeKey, tuple[float, ...]], tuple[int, ...]] = {}
+        self.known: list[KnownPoints] = []
+        """What can be read without being parsed: points by layout."""
+
+    def know(self, point: bytes, learn: Callable[[bytes], Layout | None], slots: tuple[int, ...]) -> None:
+        """Remember that points like this one belong to these slots."""
+        layout = self.resource.streams.layout_of(point, learn)
+        if layout is None:
+            return
+        known = next((known for known in self.known if known.layout is layout), None)
+        if known is None:
+            if len(self.known) >= LAYOUTS_MAX:
+                return
+            known = KnownPoints(layout)
+            self.known.append(known)
+        known.slots[layout.key(point)] = slots
+        self.resource.streams.entries += 1
 
     def number(self, key: AttributeKey, attributes: Sequence[bytes]) -> int:
         """The slot of a point that is one sample; PointRefused past a limit."""
