@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mirubato import config, gateway
 from mirubato.demo import command as demo_command
@@ -62,17 +63,25 @@ def _gateway(arguments: argparse.Namespace) -> int:
 def _health(arguments: argparse.Namespace) -> int:
     """Status 0 if the gateway of this data directory says it can store."""
     settings = config.load(arguments)
-    url = f"http://{settings.host}:{_web_port(settings)}/api/health"
+    where = config.address(settings.host, _web_port(settings))
     try:
-        with urllib.request.urlopen(url, timeout=_HEALTH_TIMEOUT_S) as reply:
-            answer = json.load(reply)
-    except urllib.error.HTTPError as error:
-        answer = json.load(error)
-    except OSError as error:
-        print(f"no gateway answers at {url}: {error}", file=sys.stderr)
+        answer = _fetched_health(where)
+        status = answer["status"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"no gateway answers at {where}: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(answer) if arguments.json else answer["status"])
-    return 0 if answer["status"] == "ok" else 1
+    print(json.dumps(answer) if arguments.json else status)
+    return 0 if status == "ok" else 1
+
+
+def _fetched_health(where: str) -> Any:
+    """The JSON of /api/health, whatever the status."""
+    try:
+        with urllib.request.urlopen(f"http://{where}/api/health", timeout=_HEALTH_TIMEOUT_S) as reply:
+            return json.load(reply)
+    except urllib.error.HTTPError as error:
+        with error:
+            return json.load(error)
 
 
 def _web_port(settings: config.Config) -> int:

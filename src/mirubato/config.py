@@ -21,24 +21,30 @@ _UNITS_MS = {
     "w": 604_800_000,
     "y": 31_536_000_000,
 }
-_DURATION = re.compile(r"(?:\d+(?:ms|[smhdwy]))+")
-_PART = re.compile(r"(\d+)(ms|[smhdwy])")
-_SIZE = re.compile(r"(\d+)\s*([KMG]i?B?)?", re.IGNORECASE)
+# Each unit once, the longest first (prometheus/common, model/time.go `ParseDuration`).
+_DURATION = re.compile("(?=[0-9])" + "".join(f"(?:[0-9]{{1,19}}{unit})?" for unit in ("y", *"wdhms", "ms")))
+_PART = re.compile(r"([0-9]+)(ms|[smhdwy])")
+# Prometheus counts in int64 nanoseconds.
+_DURATION_MS_MAX = (1 << 63) // 1_000_000
+_SIZE = re.compile(r"([0-9]+)\s*([KMG]i?B?|B)?", re.IGNORECASE)
 
 
 def parse_duration(text: str) -> int:
     """Prometheus' duration (`5m`, `1h30m`, `7d`; a year has 365 days) -> milliseconds; ValueError otherwise."""
     if not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is no duration such as 30s, 5m, 1h30m or 7d")
-    return sum(int(number) * _UNITS_MS[unit] for number, unit in _PART.findall(text))
+        raise ValueError(f"{text[:60]!r} is no duration such as 30s, 5m, 1h30m or 7d")
+    duration = sum(int(number) * _UNITS_MS[unit] for number, unit in _PART.findall(text))
+    if duration > _DURATION_MS_MAX:
+        raise ValueError(f"{text!r} is longer than 292 years")
+    return duration
 
 
 def parse_size(text: str) -> int:
     """`64MiB`, `500kB` or plain bytes -> bytes; one K is 1024, as in every other limit here."""
     match = _SIZE.fullmatch(text.strip())
     if not match:
-        raise ValueError(f"{text!r} is no size such as 64MiB")
-    power = " KMG".index((match[2] or " ")[0].upper())
+        raise ValueError(f"{text[:60]!r} is no size such as 64MiB")
+    power = "BKMG".index((match[2] or "B")[0].upper())
     return int(match[1]) << (10 * power)
 
 
@@ -57,18 +63,32 @@ def parse_list(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError(f"{text[:60]!r} is no whole number") from error
+
+
 def _port(text: str) -> int:
-    port = int(text)
+    port = _whole(text)
     if not 0 <= port <= 65_535:
         raise ValueError("a port is between 0 (any free one) and 65535")
     return port
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    number = _whole(text)
     if number <= 0:
         raise ValueError("must be greater than 0")
     return number
+
+
+def _body_size(text: str) -> int:
+    size = parse_size(text)
+    if not 0 < size < 1 << 31:
+        raise ValueError("must be more than 0 and less than 2GiB, which is the most that protobuf and gRPC can carry")
+    return size
 
 
 def _setting(default: str, parse: Callable[[str], Any], help_: str) -> Any:
@@ -92,7 +112,7 @@ class Config:
     max_labels: int = _setting("64", _positive, "labels of one series, its name included")
     max_label_name_bytes: int = _setting("512", _positive, "length of a label name")
     max_label_value_bytes: int = _setting("4096", _positive, "length of a label value or metric name")
-    max_body_bytes: int = _setting("64MiB", parse_size, "size of a request, before and after inflating")
+    max_body_bytes: int = _setting("64MiB", _body_size, "size of a request, before and after inflating")
     start_time_zero_samples: bool = _setting(
         "true", parse_bool, "store a zero at the start of a counter, so that its first increase shows"
     )
@@ -148,6 +168,9 @@ def _from_file(path: Path | None) -> dict[str, str]:
     unknown = table.keys() - {setting.name for setting in _fields()}
     if unknown:
         raise ConfigError(f"{path}: no such setting: {', '.join(sorted(unknown))}")
+    for name, value in table.items():
+        if isinstance(value, dict):
+            raise ConfigError(f"{path}: {name} is a table; settings are plain keys such as {name} = ...")
     return {name: ",".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in table.items()}
 
 
@@ -157,7 +180,7 @@ def _secret_or_plain(environ: Mapping[str, str], name: str) -> str | None:
     if file is not None:
         try:
             return Path(file).read_text(encoding="utf-8").strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{variable(name)}_FILE: {error}") from error
     return environ.get(variable(name))
 
@@ -187,3 +210,31 @@ def _parsed(setting: dataclasses.Field[Any], text: str) -> Any:
 def describe() -> Sequence[tuple[str, str, str, str]]:
     """(key, variable, default, help) of each setting, for the docs and their test."""
     return [(s.name, variable(s.name), s.metadata["default"], s.metadata["help"]) for s in _fields()]
+
+
+def page() -> str:
+    """docs/SETTINGS.md, which a test holds to this module."""
+    rows = [
+        f"| `{key}` | `{flag(key)}` | `{name}` | {f'`{default}`' if default else ''} | {help_} |"
+        for key, name, default, help_ in describe()
+    ]
+    return "\n".join((_PAGE_HEAD, *rows, ""))
+
+
+_PAGE_HEAD = """\
+# Settings
+
+Each setting of `mirubato gateway` is a flag, an environment variable and a key of `mirubato.toml`; of several, the flag
+wins, then the variable, then the file. The file is `./mirubato.toml` where there is one, or what `--config FILE` names.
+The name of each variable with `_FILE` behind it names a file to read the value from, for secrets that are mounted.
+
+Durations are Prometheus' (`30s`, `5m`, `1h30m`, `7d`), sizes are bytes or `64MiB` (1 K is 1024), switches are `true` or
+`false`, lists are words with commas between them (in the file also TOML lists).
+
+| key | flag | variable | default | what it is |
+|---|---|---|---|---|"""
+
+
+def address(host: str, port: int) -> str:
+    """Host and port as they stand in a URL: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

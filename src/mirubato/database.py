@@ -5,7 +5,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, TypeVarTuple
 
 from mirubato.clock import monotonic_s
 from mirubato.errors import StorageFailed
@@ -13,6 +13,7 @@ from mirubato.errors import StorageFailed
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 
 class Work(Protocol):
@@ -49,8 +50,11 @@ class Errand(Generic[T]):
 
     def committed(self) -> None:
         """On disk."""
-        if self._then is not None:
-            self._then()
+        try:
+            if self._then is not None:
+                self._then()
+        except Exception as error:  # noqa: BLE001  (whoever waits for it gets it)
+            self._error = error
         self._done.set()
 
     def failed(self, error: Exception) -> None:
@@ -72,14 +76,19 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self._connection = connection
         self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._closing = False
+        self._door = threading.Lock()
         self.on_commit: Callable[[float], None] | None = None
         """Told how long each commit took, in seconds."""
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, work: Work) -> None:
-        """Queue work; it is committed with whatever else waits."""
-        self._queue.put(work)
+        """Queue work; it is committed with whatever else waits. StorageFailed once the file is being closed."""
+        with self._door:
+            if self._closing and threading.current_thread() is not self._thread:
+                raise StorageFailed("the database is closed")
+            self._queue.put(work)
 
     def call(
         self,
@@ -102,14 +111,18 @@ class Writer:
 
     def close(self, timeout_s: float) -> bool:
         """Commit what was queued before, then close the file; False if that took too long."""
-        self._queue.put(None)
+        with self._door:
+            self._closing = True
+            self._queue.put(None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _serve(self) -> None:
-        while (group := self._next_group())[-1] is not None:
+        closing = False
+        while not closing or not self._queue.empty():  # the last work may have queued what it had no room for
+            group = self._next_group()
+            closing = closing or None in group
             self._write([work for work in group if work is not None])
-        self._write([work for work in group if work is not None])
         self._connection.close()
 
     def _next_group(self) -> list[Work | None]:
@@ -131,9 +144,9 @@ class Writer:
         try:
             work.run(self._connection)
         except Exception as error:  # noqa: BLE001  (whoever waits for it gets it)
-            work.failed(error)
+            _safely(work.failed, error)
             return
-        work.committed()
+        _safely(work.committed)
 
     def _commit(self, group: list[Work]) -> None:
         try:
@@ -147,9 +160,9 @@ class Writer:
             self._roll_back(group, error)
             return
         for work in group:
-            work.committed()
+            _safely(work.committed)
         if self.on_commit is not None:
-            self.on_commit(took)
+            _safely(self.on_commit, took)
 
     def _roll_back(self, group: list[Work], error: Exception) -> None:
         if not isinstance(error, sqlite3.Error):
@@ -161,4 +174,12 @@ class Writer:
             _log.exception("rolling back failed")
         reason = StorageFailed(f"could not commit: {error}") if isinstance(error, sqlite3.Error) else error
         for work in reversed(group):
-            work.failed(reason)
+            _safely(work.failed, reason)
+
+
+def _safely(tell: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+    """Tell someone what became of a commit. A bug there must not end the thread that all others need."""
+    try:
+        tell(*arguments)
+    except Exception:  # noqa: BLE001  (see above)
+        _log.exception("after a commit, %r failed", tell)

@@ -1,27 +1,26 @@
 """The composer: builds the rooms, joins them, starts and stops them in order."""
 
 import asyncio
-import contextlib
+import fcntl
 import gc
+import ipaddress
 import json
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-import uvicorn
 import uvloop
 
 from mirubato.clock import monotonic_s, now_ms
-from mirubato.config import Config
-from mirubato.errors import ConfigError
+from mirubato.config import Config, address
+from mirubato.errors import ConfigError, StorageFailed
 from mirubato.limits import SHUTDOWN_S_MAX
 from mirubato.otlp.admission import TimeBounds
 from mirubato.otlp.decoder import Decoder
@@ -36,6 +35,7 @@ from mirubato.storage.registry import SeriesLimits
 from mirubato.storage.sealing import Sealer, SealSettings
 from mirubato.storage.store import SampleStore
 from mirubato.web.app import AsgiApp, Rooms, Web
+from mirubato.web.http_server import HttpServer
 from mirubato.web.own_metrics import OwnMetrics, Reading
 from mirubato.web.prometheus_api import QueryLimits
 
@@ -57,39 +57,50 @@ class Gateway:
         _check_host(config)
         self._config = config
         self._started = monotonic_s()
-        now = now_ms()
-        self.store = SampleStore(
-            config.data_dir, SeriesLimits(config.max_series, config.max_new_series_per_minute), now
-        )
+        self._lock = _lock(config.data_dir)
+        try:
+            self.store = SampleStore(
+                config.data_dir, SeriesLimits(config.max_series, config.max_new_series_per_minute), now_ms()
+            )
+        except BaseException:
+            self._lock.close()
+            raise
         self.sealer = Sealer(self.store, SealSettings(config.seal_samples, config.seal_interval), now_ms)
         self.reader = Reader(self.store)
         self._pool = ThreadPoolExecutor(_QUERY_THREADS, "query")
         self._slow_lane = ThreadPoolExecutor(1, "slow-lane")
         self.own_metrics = OwnMetrics(VERSION)
         self._tasks: list[asyncio.Task[None]] = []
+        self._doors: list[GrpcDoor | HttpServer] = []
         self.ports: dict[str, int] = {}
 
     async def start(self) -> None:
-        """Bind the ports and serve; OSError if one is taken."""
+        """Bind the ports and serve; OSError, and everything closed again, if one is taken."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         config = self._config
         self.appender = Appender(self.store, self.sealer, self._intake().prepare, now_ms, asyncio.get_running_loop())
         self.handler = Handler(self.appender.append, self._slow_lane, config.max_body_bytes)
         self._declare_metrics()
         otlp = HttpDoor(self.handler)
-        self.grpc = GrpcDoor(self.handler, config.host, config.grpc_port)
-        self._http = [
-            HttpServer(otlp, config.host, config.otlp_http_port),
-            HttpServer(Web(self._rooms(otlp)), config.host, config.web_port),
-        ]
-        self.ports = {
-            "grpc_port": self.grpc.port,
-            "otlp_http_port": self._http[0].port,
-            "web_port": self._http[1].port,
+        doors: dict[str, GrpcDoor | HttpServer] = {
+            "grpc_port": GrpcDoor(self.handler),
+            "otlp_http_port": HttpServer(otlp, "OTLP/HTTP"),
+            "web_port": HttpServer(Web(self._rooms(otlp)), "the web"),
         }
+        # All ports are taken before anything is served: a gateway is there as a whole or not at all.
+        self._doors = list(doors.values())
+        for name, door in doors.items():
+            door.bind(config.host, getattr(config, name))
+        self.ports = {name: door.port for name, door in doors.items()}
         self.sealer.start()
-        await self.grpc.start()
-        for server in self._http:
-            await server.start()
+        for door in self._doors:
+            await door.start()
         self._tasks.append(asyncio.create_task(self._evict_idle()))
         self._write_ports()
 
@@ -99,8 +110,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        grace = SHUTDOWN_S_MAX / 4
-        await asyncio.gather(self.grpc.stop(grace), *(server.stop(grace) for server in self._http))
+        await asyncio.gather(*(door.stop(SHUTDOWN_S_MAX / 4) for door in self._doors))
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
@@ -111,6 +121,7 @@ class Gateway:
         if not self.store.close(SHUTDOWN_S_MAX / 4):
             _log.error("the writer did not finish in time")
         self.own_metrics.close()
+        self._lock.close()
 
     def _intake(self) -> Intake:
         config = self._config
@@ -220,62 +231,39 @@ def _one(read: Callable[[], float]) -> Reading:
 
 
 def _check_host(config: Config) -> None:
-    loopback = config.host in ("127.0.0.1", "::1", "localhost")
-    if not loopback and not config.allow_anonymous:
+    if not (_is_loopback(config.host) or config.allow_anonymous):
         raise ConfigError(
             f"host {config.host} can be reached from other machines, and there are no tokens yet:"
             " start with --allow-anonymous if everyone there may read and write"
         )
 
 
-class _Uvicorn(uvicorn.Server):
-    """Signals are the gateway's business, not the web server's."""
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
-
-class HttpServer:
-    """One port served by uvicorn inside the running loop."""
-
-    def __init__(self, app: Any, host: str, port: int) -> None:
-        """Bind `port` (0: any free one); OSError if it is taken."""
-        self._socket = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        self.port = int(self._socket.getsockname()[1])
-        self._server = _Uvicorn(
-            uvicorn.Config(
-                app,
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                timeout_keep_alive=75,
-            )
-        )
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin to serve."""
-        self._task = asyncio.create_task(self._server.serve([self._socket]))
-        while not self._server.started and not self._task.done():
-            await asyncio.sleep(0.001)
-
-    async def stop(self, grace_s: float) -> None:
-        """Take no new requests; let those under way finish for `grace_s` seconds."""
-        self._server.should_exit = True
-        if self._task is None:
-            self._socket.close()
-            return
-        done, _ = await asyncio.wait([self._task], timeout=grace_s)
-        if not done:
-            self._server.force_exit = True
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+def _lock(directory: Path) -> TextIO:
+    """Hold a data directory for this process, until the file is closed; StorageFailed if another has it."""
+    path = directory / "gateway.lock"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise StorageFailed(f"data_dir cannot be used: {error}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read() or "unknown"
+        file.close()
+        raise StorageFailed(f"data_dir {directory} is in use by another gateway (process {holder})") from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
 
 
 async def serve(config: Config) -> None:
@@ -285,11 +273,7 @@ async def serve(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave.set)
     gateway = Gateway(config)
-    try:
-        await gateway.start()
-    except BaseException:
-        await asyncio.to_thread(gateway.close)
-        raise
+    await gateway.start()
     _announce(config, gateway.ports)
     # What lives now lives on: the collector need not look at it again and again.
     gc.collect()
@@ -299,14 +283,14 @@ async def serve(config: Config) -> None:
 
 
 def _announce(config: Config, ports: Mapping[str, int]) -> None:
-    host = f"[{config.host}]" if ":" in config.host else config.host
+    grpc, otlp_http, web = (address(config.host, ports[name]) for name in ("grpc_port", "otlp_http_port", "web_port"))
     lines = [
         f"Mirubato Monitoring {VERSION}",
-        f"  page and API   http://{host}:{ports['web_port']}/",
-        f"  OTLP/HTTP      http://{host}:{ports['otlp_http_port']}/v1/metrics (and the web port)",
-        f"  OTLP/gRPC      {host}:{ports['grpc_port']}",
+        f"  page and API   http://{web}/",
+        f"  OTLP/HTTP      http://{otlp_http}/v1/metrics (and the web port)",
+        f"  OTLP/gRPC      {grpc}",
         f"  data           {config.data_dir.absolute()}",
-        f"  Grafana        data source of type Prometheus, URL http://{host}:{ports['web_port']}/api/prometheus",
+        f"  Grafana        data source of type Prometheus, URL http://{web}/api/prometheus",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -47,6 +47,11 @@ TARGET_INFO_INTERVAL_MS = 60_000
 EXEMPLARS_MAX = 100_000
 EXEMPLAR_LABEL_CHARS_MAX = 128
 
+# Buckets on one side of a native histogram (the SDKs make 160): a point with more is rejected, and a total of deltas is
+# merged into coarser ones, because each delta costs 0.1 us for every bucket of the total.
+NATIVE_BUCKETS_MAX = 20_000
+NATIVE_TOTAL_BUCKETS_MAX = 2_000
+
 # Deepest nesting of an attribute value.
 ATTRIBUTE_DEPTH_MAX = 32
 

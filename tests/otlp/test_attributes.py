@@ -166,10 +166,7 @@ def nested(depth: int, *, maps: bool) -> AnyValue:
 
 @pytest.mark.parametrize("maps", [False, True])
 def test_depth_is_bounded(maps: bool) -> None:
-    assert (
-        attribute_text(nested(ATTRIBUTE_DEPTH_MAX, maps=maps)).count("{" if maps else "[")
-        == ATTRIBUTE_DEPTH_MAX
-    )
+    assert attribute_text(nested(ATTRIBUTE_DEPTH_MAX, maps=maps)).count("{" if maps else "[") == ATTRIBUTE_DEPTH_MAX
     with pytest.raises(ValueError, match=f"more than {ATTRIBUTE_DEPTH_MAX}"):
         attribute_text(nested(ATTRIBUTE_DEPTH_MAX + 1, maps=maps))
 

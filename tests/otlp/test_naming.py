@@ -114,9 +114,7 @@ def test_units_in_name_and_metadata(unit: str, words: str) -> None:
     assert prometheus_unit(unit) == words
 
 
-@pytest.mark.parametrize(
-    "unit", ["", "1", "   ", "/", "{request}", "{a}/{b}", "By{sent}", "@#$", "__", "1/", "1/{x}"]
-)
+@pytest.mark.parametrize("unit", ["", "1", "   ", "/", "{request}", "{a}/{b}", "By{sent}", "@#$", "__", "1/", "1/{x}"])
 def test_units_that_add_nothing(unit: str) -> None:
     assert other("metric", unit) == "metric"
     assert prometheus_unit(unit) == ""

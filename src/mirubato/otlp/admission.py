@@ -12,16 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirubato.model.histogram import empty
-from mirubato.model.samples import NEVER, Batch, Exemplar, Float64s, Floats, HistogramSample, Int64s, Starts
+from mirubato.model.labels import is_stale
+from mirubato.model.samples import (
+    NEVER,
+    Batch,
+    Exemplar,
+    Float64s,
+    Floats,
+    HistogramSample,
+    Int64s,
+    Starts,
+    no_starts,
+)
 from mirubato.model.seams import Outcome, Reason, Rejection, StreamState
 from mirubato.otlp.columns import COUNTER, DELTA, LEAD, STALE, Decoded, HistogramPoint
+from mirubato.otlp.natives import total
 
 _NS_PER_MS = 1_000_000
+_FOREVER = int(np.iinfo(np.int64).max)
 
 TOO_OLD = Reason("too_old", "older than MIRUBATO_RETENTION_RAW")
 TOO_FAR_AHEAD = Reason("too_far_ahead", "further ahead of the clock than MIRUBATO_FUTURE_MAX")
 OUT_OF_ORDER = Reason("out_of_order", "a delta point older than the last one of its series")
 NEGATIVE = Reason("invalid", "a negative delta of a monotonic sum")
+NOT_FINITE = Reason("invalid", "a delta that is NaN or infinite: the total would be so for ever")
 WARNING = "warning"
 
 
@@ -33,6 +47,10 @@ class TimeBounds:
     future: int
     zero_samples: bool
     """Whether a zero is stored at the start of a counter (`start_time_zero_samples`)."""
+
+    def oldest_start(self, now: int) -> int:
+        """The oldest start (ms) at which a zero is stored."""
+        return now - self.retention if self.zero_samples else _FOREVER
 
 
 @dataclass(slots=True)
@@ -53,9 +71,10 @@ class _Pending:
         """Whether some sample carries a flag."""
         return bool(np.bitwise_or.reduce(self.flags, initial=0) & flag)
 
-    def has(self, flag: int) -> NDArray[np.bool_]:
-        """Which samples carry a flag."""
-        return (self.flags & flag).astype(np.bool_)
+    def has(self, flags: int) -> NDArray[np.bool_]:
+        """Which samples carry all of some flags."""
+        carried: NDArray[np.bool_] = np.equal(self.flags & flags, flags)
+        return carried
 
     def drop(self, bad: NDArray[np.bool_]) -> None:
         """Forget samples."""
@@ -81,14 +100,15 @@ def admit(requests: Sequence[Decoded], state: StreamState, bounds: TimeBounds, n
     outcomes = [_outcome(request) for request in requests]
     floats, starts = _admit_floats(_gather(requests), state, bounds, now, outcomes)
     histograms: list[HistogramSample] = []
+    begun: dict[int, int] = {}
     exemplars: list[Exemplar] = []
     low, high = now - bounds.retention, now + bounds.future
     for request, outcome in zip(requests, outcomes, strict=True):
         for point in request.histograms:
-            histograms += _admit_histogram(point, state, bounds, now, outcome)
+            histograms += _admit_histogram(point, state, bounds, now, outcome, begun)
         exemplars += [exemplar for exemplar in request.exemplars if low <= exemplar.timestamp <= high]
         outcome.accepted -= outcome.rejected
-    return Batch(floats, starts, histograms, exemplars), outcomes
+    return Batch(floats, _with_more(starts, begun), histograms, exemplars), outcomes
 
 
 def _outcome(request: Decoded) -> Outcome:
@@ -122,39 +142,115 @@ def _admit_floats(
 ) -> tuple[Floats, Starts]:
     if pending is None:
         nothing = np.empty(0, np.int64)
-        return Floats(nothing, nothing, np.empty(0)), Starts(nothing, nothing)
+        return Floats(nothing, nothing, np.empty(0)), no_starts()
     pending.reject(pending.times < now - bounds.retention, TOO_OLD, outcomes)
     pending.reject(pending.times > now + bounds.future, TOO_FAR_AHEAD, outcomes)
+    deltas = pending.any(DELTA)
+    if deltas:
+        pending.reject(pending.has(DELTA) & ~np.isfinite(pending.values), NOT_FINITE, outcomes)
+        # Of a histogram only the sum may fall, and it does not lead.
+        pending.reject(pending.has(DELTA | COUNTER) & pending.has(LEAD) & (pending.values < 0), NEGATIVE, outcomes)
     state.remember(pending.slots)
     changed = (pending.starts != state.last_start[pending.slots]) & (pending.starts > 0)
-    zeros = None
-    if changed.any():
-        zeros = _zero_samples(pending, changed, state, bounds, now)
-    if pending.any(DELTA):
-        _add_deltas(pending, state, outcomes)
-        changed = (pending.starts != state.last_start[pending.slots]) & (pending.starts > 0)
-    starts = Starts(pending.slots[changed], pending.starts[changed])
-    state.last_start[starts.series] = starts.start_ms
-    state.note(pending.slots, pending.times, pending.values, pending.has(STALE) if pending.any(STALE) else None)
+    zeros, starts = None, no_starts()
+    if deltas or changed.any():
+        zeros = _follow(pending, state, bounds.oldest_start(now), outcomes)
+        starts = _note_starts(pending, state)
+    stale = is_stale(pending.values)
+    state.note(pending.slots, pending.times, pending.values, stale if stale.any() else None)
     return _with_zeros(zeros, pending), starts
 
 
-def _zero_samples(
-    pending: _Pending, changed: NDArray[np.bool_], state: StreamState, bounds: TimeBounds, now: int
-) -> tuple[Int64s, Int64s] | None:
-    """(slots, times) of the zeros that begin streams.
+@dataclass(slots=True)
+class _Past:
+    """What came last of a series, or of many of them: times in ms."""
 
-    Without them the first increase of a rare counter never shows: a counter that appears as 1 has risen by 1, but one
-    sample has no increase. Prometheus stores the same zero (created-timestamp ingestion). A delta stream goes on
-    after a gap, so it has a beginning only once.
+    time: Any
+    start: Any
+    value: Any
+
+
+def _verdict(time: Any, start: Any, flags: Any, past: _Past, oldest: int) -> tuple[Any, Any, Any]:
+    """(begins a stream with a zero, repeats the last point, is older than it): of one sample or of columns.
+
+    Without the zero the first increase of a rare counter never shows: a counter that appears as 1 has risen by 1, but
+    one sample has no increase. Prometheus stores the same zero (created-timestamp ingestion). A delta stream goes on
+    after a gap, so it has a beginning only once. Deltas of one millisecond follow each other by start.
     """
-    if not bounds.zero_samples:
-        return None
-    last = state.last_time[pending.slots]
-    begins = changed & pending.has(COUNTER) & (pending.starts < pending.times) & (pending.starts > last)
-    begins &= pending.starts >= now - bounds.retention
-    begins &= ~pending.has(DELTA) | (last == NEVER)
-    return (pending.slots[begins], pending.starts[begins]) if begins.any() else None
+    delta = (flags & DELTA) != 0
+    repeats = delta & (time == past.time) & (start == past.start)
+    older = delta & ((time < past.time) | ((time == past.time) & (start < past.time))) & (repeats ^ True)
+    begins = ((flags & COUNTER) != 0) & (start > past.time) & (start < time) & (start >= oldest) & (start > 0)
+    begins = begins & (start != past.start) & ((delta ^ True) | (past.time == NEVER))
+    return begins, repeats, older
+
+
+def _follow(
+    pending: _Pending, state: StreamState, oldest: int, outcomes: Sequence[Outcome]
+) -> tuple[Int64s, Int64s] | None:
+    """Turn differences into totals; (slots, times) of the zeros that begin streams.
+
+    Repeats (a retry after a lost reply) are taken but not added again.
+    """
+    verdicts = np.zeros((3, len(pending.slots)), np.bool_)
+    _, inverse, counts = np.unique(pending.slots, return_inverse=True, return_counts=True)
+    once = counts[inverse] == 1
+    _follow_at_once(np.flatnonzero(once), pending, state, oldest, verdicts)
+    _follow_in_turn(np.flatnonzero(~once), pending, state, oldest, verdicts)
+    begins, repeats, older = verdicts
+    zeros = (pending.slots[begins], pending.starts[begins]) if begins.any() else None
+    if repeats.any() or older.any():
+        repeated = repeats[~older]
+        pending.reject(older, OUT_OF_ORDER, outcomes)
+        pending.drop(repeated)
+    return zeros
+
+
+def _follow_at_once(
+    rows: Int64s, pending: _Pending, state: StreamState, oldest: int, verdicts: NDArray[np.bool_]
+) -> None:
+    """Samples of series that come once in a commit."""
+    slots, flags = pending.slots[rows], pending.flags[rows]
+    past = _Past(state.last_time[slots], state.last_start[slots], state.last_value[slots])
+    found = _verdict(pending.times[rows], pending.starts[rows], flags, past, oldest)
+    verdicts[:, rows] = found
+    added = ((flags & DELTA) != 0) & ~found[1] & ~found[2]
+    pending.values[rows[added]] += past.value[added]
+
+
+def _follow_in_turn(
+    rows: Int64s, pending: _Pending, state: StreamState, oldest: int, verdicts: NDArray[np.bool_]
+) -> None:
+    """Samples of series that come more than once in a commit: each builds on the one before."""
+    pasts: dict[int, _Past] = {}
+    ends = is_stale(pending.values[rows]).tolist()
+    for row, end in zip(rows.tolist(), ends, strict=True):
+        slot, time, start = int(pending.slots[row]), int(pending.times[row]), int(pending.starts[row])
+        past = pasts.get(slot)
+        if past is None:
+            last = int(state.last_time[slot]), int(state.last_start[slot]), float(state.last_value[slot])
+            past = pasts[slot] = _Past(*last)
+        delta = int(pending.flags[row]) & DELTA
+        verdict = _verdict(time, start, int(pending.flags[row]), past, oldest)
+        verdicts[:, row] = verdict
+        if verdict[1] or verdict[2]:
+            continue
+        if delta:
+            pending.values[row] += past.value
+        if start or delta:
+            past.start = start
+        if time >= past.time:
+            past.time, past.value = time, past.value if end else float(pending.values[row])
+
+
+def _note_starts(pending: _Pending, state: StreamState) -> Starts:
+    """Keep the start of the last sample of each series; those that are new. A delta without a start has 0."""
+    before = state.last_start[pending.slots]
+    given = (pending.starts > 0) | pending.has(DELTA)
+    state.last_start[pending.slots[given]] = pending.starts[given]  # of several of one series the last stays
+    after = state.last_start[pending.slots]
+    changed = after != before
+    return Starts(pending.slots[changed], after[changed])
 
 
 def _with_zeros(zeros: tuple[Int64s, Int64s] | None, pending: _Pending) -> Floats:
@@ -168,86 +264,28 @@ def _with_zeros(zeros: tuple[Int64s, Int64s] | None, pending: _Pending) -> Float
     )
 
 
-def _add_deltas(pending: _Pending, state: StreamState, outcomes: Sequence[Outcome]) -> None:
-    """Replace differences by totals; repeats (a retry after a lost reply) are taken but not added again."""
-    pending.reject(
-        pending.has(DELTA) & pending.has(COUNTER) & pending.has(LEAD) & (pending.values < 0),
-        NEGATIVE,
-        outcomes,
-    )
-    rows = np.flatnonzero(pending.has(DELTA))
-    _, inverse, counts = np.unique(pending.slots[rows], return_inverse=True, return_counts=True)
-    single = counts[inverse] == 1
-    repeats, older = np.zeros((2, len(pending.slots)), np.bool_)
-    _add_singles(rows[single], pending, state, repeats, older)
-    for row in rows[~single].tolist():
-        _add_one(row, pending, state, repeats, older)
-    both = repeats | older
-    if both.any():
-        repeated = repeats[~older]
-        pending.reject(older, OUT_OF_ORDER, outcomes)
-        pending.drop(repeated)
-
-
-def _verdict(time: Any, start: Any, last_time: Any, last_start: Any) -> tuple[Any, Any]:
-    """(is a repeat of the last point, is older than it); points of one millisecond follow each other by start."""
-    repeat = (time == last_time) & (start == last_start)
-    older = (time < last_time) | ((time == last_time) & (start < last_time))
-    return repeat, older & (repeat ^ True)
-
-
-def _add_singles(
-    rows: Int64s, pending: _Pending, state: StreamState, repeats: NDArray[np.bool_], older: NDArray[np.bool_]
-) -> None:
-    slots, times, starts = pending.slots[rows], pending.times[rows], pending.starts[rows]
-    repeats[rows], older[rows] = _verdict(times, starts, state.last_time[slots], state.last_start[slots])
-    added = rows[~(repeats[rows] | older[rows])]
-    slots = pending.slots[added]
-    pending.values[added] += state.last_value[slots]
-    state.last_value[slots] = pending.values[added]
-    state.last_time[slots] = pending.times[added]
-
-
-def _add_one(
-    row: int, pending: _Pending, state: StreamState, repeats: NDArray[np.bool_], older: NDArray[np.bool_]
-) -> None:
-    """The same for a series that comes more than once in a commit: its points build on each other."""
-    slot, time, start = pending.slots[row], pending.times[row], pending.starts[row]
-    repeats[row], older[row] = _verdict(time, start, state.last_time[slot], state.last_start[slot])
-    if repeats[row] or older[row]:
-        return
-    pending.values[row] += state.last_value[slot]
-    state.last_value[slot] = pending.values[row]
-    state.last_time[slot] = time
-    state.last_start[slot] = start
-
-
 def _admit_histogram(
-    point: HistogramPoint, state: StreamState, bounds: TimeBounds, now: int, outcome: Outcome
+    point: HistogramPoint, state: StreamState, bounds: TimeBounds, now: int, outcome: Outcome, begun: dict[int, int]
 ) -> list[HistogramSample]:
-    """The same rules for one native histogram."""
+    """The same rules for one native histogram; `begun` gets its start time if that is new."""
     slot, time, start = point.slot, point.time // _NS_PER_MS, point.start // _NS_PER_MS
-    histogram = point.histogram
     reason = _untimely(time, bounds, now)
-    state.remember_histogram(slot)
-    last_time, last_start = int(state.last_time[slot]), int(state.last_start[slot])
-    if point.flags & DELTA and reason is None:
-        repeat, older = _verdict(time, start, last_time, last_start)
-        if repeat:
-            return []
-        if older:
-            reason = OUT_OF_ORDER
-        elif slot in state.histograms:
-            histogram = state.histograms[slot].plus(histogram)
-    if reason is not None:
-        outcome.rejections.append(Rejection(reason, 1))
+    past = _Past(int(state.last_time[slot]), int(state.last_start[slot]), state.histograms.get(slot))
+    begins, repeats, older = _verdict(time, start, point.flags, past, bounds.oldest_start(now))
+    if reason is None and repeats:
         return []
+    if reason is not None or older:
+        outcome.rejections.append(Rejection(reason or OUT_OF_ORDER, 1))
+        return []
+    state.remember_histogram(slot)
+    histogram = point.histogram
+    if point.flags & DELTA and past.value is not None:
+        histogram = total(past.value, histogram)
     samples = [HistogramSample(slot, time, histogram, stale=bool(point.flags & STALE))]
-    begins = last_time < start < time and start >= now - bounds.retention and start != last_start
-    if begins and bounds.zero_samples and (not point.flags & DELTA or last_time == NEVER):
+    if begins:
         samples.insert(0, HistogramSample(slot, start, empty(histogram.schema, histogram.zero_threshold)))
-    if start:
-        state.last_start[slot] = start
+    if start != past.start and (start or point.flags & DELTA):
+        state.last_start[slot] = begun[slot] = start
     state.note_histogram(slot, time, None if samples[-1].stale else histogram)
     return samples
 
@@ -256,3 +294,11 @@ def _untimely(time: int, bounds: TimeBounds, now: int) -> Reason | None:
     if time < now - bounds.retention:
         return TOO_OLD
     return TOO_FAR_AHEAD if time > now + bounds.future else None
+
+
+def _with_more(starts: Starts, begun: dict[int, int]) -> Starts:
+    """Also the starts of native histograms: after a restart, a repeat must still be known as one."""
+    if not begun:
+        return starts
+    slots, times = np.array(list(begun), np.int64), np.array(list(begun.values()), np.int64)
+    return Starts(np.concatenate([starts.series, slots]), np.concatenate([starts.start_ms, times]))

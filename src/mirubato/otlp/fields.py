@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mirubato.model.labels import MetricType
 from mirubato.model.samples import Float64s, Int64s
+from mirubato.model.seams import PointRefused
 from mirubato.otlp.columns import COUNTER, LEAD, Columns
 from mirubato.otlp.points import sum_flags
 from mirubato.otlp.streams import MetricIdentity, MetricStreams, ResourceStreams
@@ -21,6 +22,7 @@ from mirubato.otlp.wire_points import (
     VARINT,
     Field,
     NotPlainError,
+    Point,
     allow,
     histogram_point,
     number_point,
@@ -59,6 +61,12 @@ class FieldMap:
     counts: int
     rows: tuple[tuple[int, int], ...]
     """(histograms, buckets each) for each number of buckets; their samples are cumulated within a row."""
+    firsts: tuple[int, ...]
+    """One sample of the first point of each metric, in order."""
+
+    def first_time(self, columns: Columns) -> int:
+        """Time (ns) of a metric's first point, the first that is not 0."""
+        return next((time for first in self.firsts if (time := int(columns.times[first]))), 0)
 
     def columns(self, gathered: NDArray[np.uint64]) -> Columns:
         """Gathered fields as columns."""
@@ -88,25 +96,33 @@ class _Found:
     """What the walk has met so far."""
 
     absent: int
-    points: int = 0
     doubles: list[_Sample] = field(default_factory=list)
     integers: list[_Sample] = field(default_factory=list)
     counts: list[_Sample] = field(default_factory=list)
     rows: dict[int, list[_Sample]] = field(default_factory=dict)
     ignored: list[int] = field(default_factory=list)
     """Fields that change but are not stored: a histogram's minimum, maximum and last bucket (`+Inf` is its count)."""
+    times: list[int] = field(default_factory=list)
+    """Where the time of each point is."""
+    first_times: list[int] = field(default_factory=list)
+    """Where the time of each metric's first point is."""
+
+    def when(self, point: Point) -> tuple[int, int]:
+        """Where the time and the start of a point are; takes note of the point."""
+        self.times.append(point.at(3, self.absent))
+        return self.times[-1], point.at(2, self.absent)
 
 
 def map_fields(encoded: bytes, resource: ResourceStreams) -> FieldMap | None:
     """The fields of a ResourceMetrics whose series `resource` knows, or None if it has no plain form."""
     found = _Found(absent=len(encoded))
     try:
-        for number, _, begin, end in read_fields(encoded, 0, len(encoded)):
-            if number == 2:
+        for number, kind, begin, end in read_fields(encoded, 0, len(encoded)):
+            if number == 2 and kind == BYTES:
                 _walk_scope(encoded, begin, end, resource, found)
-    except (NotPlainError, IndexError, KeyError, ValueError):
+        return _assembled(found)
+    except (NotPlainError, PointRefused, IndexError, KeyError, ValueError):
         return None
-    return _assembled(found)
 
 
 def _assembled(found: _Found) -> FieldMap:
@@ -114,10 +130,13 @@ def _assembled(found: _Found) -> FieldMap:
     samples = found.doubles + found.integers + found.counts
     for width in widths:
         samples += found.rows[width]
+    if len({sample.slot for sample in samples}) < len(samples):
+        raise NotPlainError  # of two samples of one series the later counts, and here they are not in order of arrival
+    places = {sample.time: place for place, sample in enumerate(samples)}
     used = [s.time for s in samples] + [s.start for s in samples] + [s.value for s in samples]
     offsets, spread = np.unique(np.array(used + found.ignored, np.int64), return_inverse=True)
     return FieldMap(
-        found.points,
+        len(found.times),
         np.array([sample.slot for sample in samples], np.int64),
         np.array([sample.flags for sample in samples], np.uint8),
         offsets,
@@ -126,12 +145,13 @@ def _assembled(found: _Found) -> FieldMap:
         len(found.integers),
         len(found.counts),
         tuple((len(found.rows[width]) // width, width) for width in widths),
+        tuple(places[time] for time in found.first_times),
     )
 
 
 def _walk_scope(data: bytes, begin: int, end: int, resource: ResourceStreams, found: _Found) -> None:
-    for number, _, low, high in read_fields(data, begin, end):
-        if number == 2:
+    for number, kind, low, high in read_fields(data, begin, end):
+        if number == 2 and kind == BYTES:
             _walk_metric(data, low, high, resource, found)
 
 
@@ -140,7 +160,7 @@ def _walk_metric(data: bytes, begin: int, end: int, resource: ResourceStreams, f
     body: Field | None = None
     for part in read_fields(data, begin, end):
         number, kind, low, high = part
-        if number in texts:
+        if number in texts and kind == BYTES:
             texts[number] = data[low:high].decode()
         elif number in (5, 7, 9, 11) and kind == BYTES and body is None:
             body = part
@@ -152,10 +172,11 @@ def _walk_metric(data: bytes, begin: int, end: int, resource: ResourceStreams, f
     points, temporality, monotonic = _walk_data(data, low, high)
     identity, flags = _identity(number, texts[1], texts[3], temporality, monotonic=monotonic)
     streams = resource.metric(identity, texts[2])
-    found.points += len(points)
     walk = {5: _walk_number, 7: _walk_number, 9: _walk_histogram, 11: _walk_summary}[number]
+    before = len(found.times)
     for low, high in points:
         walk(data, low, high, streams, flags, found)
+    found.first_times += found.times[before : before + 1]
 
 
 def _walk_data(data: bytes, begin: int, end: int) -> tuple[list[tuple[int, int]], int, bool]:
@@ -187,7 +208,7 @@ def _identity(number: int, name: str, unit: str, temporality: int, *, monotonic:
 
 def _walk_number(data: bytes, begin: int, end: int, streams: MetricStreams, flags: int, found: _Found) -> None:
     point, value = number_point(data, begin, end)
-    time, start = point.at(3, found.absent), point.at(2, found.absent)
+    time, start = found.when(point)
     sample = _Sample(streams.numbers[point.key], time, start, value, flags | LEAD)
     (found.doubles if 4 in point.once else found.integers).append(sample)
 
@@ -196,7 +217,7 @@ def _walk_histogram(data: bytes, begin: int, end: int, streams: MetricStreams, f
     fields = histogram_point(data, begin, end)
     point, buckets = fields.point, len(fields.bounds)
     slots = streams.groups[point.key, fields.bounds]
-    time, start = point.at(3, found.absent), point.at(2, found.absent)
+    time, start = found.when(point)
     samples = [_Sample(slot, time, start, fields.counts + 8 * index, flags) for index, slot in enumerate(slots)]
     row, totals, total_sum = samples[:buckets], samples[buckets:-1], samples[-1]
     samples[0].flags |= LEAD
@@ -217,7 +238,7 @@ def _walk_summary(data: bytes, begin: int, end: int, streams: MetricStreams, _fl
     allow(point, (2, 3, 4, 5))
     entries = [_quantile(data, low, high, found.absent) for low, high in point.repeated]
     slots = streams.groups[point.key, tuple(quantile for quantile, _ in entries)]
-    time, start = point.at(3, found.absent), point.at(2, found.absent)
+    time, start = found.when(point)
     quantiles = [_Sample(slot, time, start, at, 0) for slot, (_, at) in zip(slots, entries, strict=False)]
     count = _Sample(slots[-2], time, start, point.at(4, found.absent), COUNTER)
     total = _Sample(slots[-1], time, start, point.at(5, found.absent), COUNTER)

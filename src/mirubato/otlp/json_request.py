@@ -17,15 +17,13 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from mirubato.errors import BadRequest
-from mirubato.limits import ATTRIBUTE_DEPTH_MAX
 from mirubato.otlp.signals import REQUESTS, Signal
 
 _HEX_FIELDS = frozenset(("trace_id", "span_id", "parent_span_id"))
 _SPECIAL_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
-# Containers within containers of one request: envelope, point and attribute, then an attribute's own nesting (each
-# level of it is two messages).
-_DEPTH_MAX = 16 + 4 * ATTRIBUTE_DEPTH_MAX
+# Messages within messages that protobuf can read back (upb's default).
+_DEPTH_MAX = 100
 
 
 def to_protobuf(signal: Signal, body: bytes) -> bytes:
@@ -43,7 +41,7 @@ def _fill(message: Message, document: Any, path: str, depth: int) -> None:
     if not isinstance(document, dict):
         raise BadRequest(f"{path or 'the request'} must be an object")
     if depth > _DEPTH_MAX:
-        raise BadRequest(f"{path[:100]}... is nested too deeply")
+        raise BadRequest(f"{path[:100]}... is nested more than {_DEPTH_MAX} messages deep")
     known = _fields(message.DESCRIPTOR)
     for key, value in document.items():
         field = known.get(key)

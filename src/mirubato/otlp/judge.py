@@ -6,6 +6,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from mirubato.errors import BadRequest
 
 
+def undecodable(error: DecodeError) -> BadRequest:
+    """What is answered to bytes that are no metrics request."""
+    return BadRequest(f"not an ExportMetricsServiceRequest: {error}")
+
+
 class Judge:
     """Decodes a request with the official classes, once, when something in it has not been seen before.
 
@@ -24,5 +29,5 @@ class Judge:
         try:
             ExportMetricsServiceRequest.FromString(self._body)
         except DecodeError as error:
-            raise BadRequest(f"not an ExportMetricsServiceRequest: {error}") from error
+            raise undecodable(error) from error
         self._body = None

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10projection.proto\x12\rmirubato.otlp\"*\n\x0eMetricsRequest\x12\x18\n\x10resource_metrics\x18\x01 \x03(\x0c\"k\n\x0fResourceMetrics\x12\x10\n\x08resource\x18\x01 \x03(\x0c\x12\x32\n\rscope_metrics\x18\x02 \x03(\x0b\x32\x1b.mirubato.otlp.ScopeMetrics\x12\x12\n\nschema_url\x18\x03 \x01(\t\"Y\n\x0cScopeMetrics\x12\r\n\x05scope\x18\x01 \x03(\x0c\x12&\n\x07metrics\x18\x02 \x03(\x0b\x32\x15.mirubato.otlp.Metric\x12\x12\n\nschema_url\x18\x03 \x01(\t\"\xbd\x02\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12%\n\x05gauge\x18\x05 \x01(\x0b\x32\x14.mirubato.otlp.GaugeH\x00\x12!\n\x03sum\x18\x07 \x01(\x0b\x32\x12.mirubato.otlp.SumH\x00\x12-\n\thistogram\x18\t \x01(\x0b\x32\x18.mirubato.otlp.HistogramH\x00\x12\x44\n\x15\x65xponential_histogram\x18\n \x01(\x0b\x32#.mirubato.otlp.ExponentialHistogramH\x00\x12)\n\x07summary\x18\x0b \x01(\x0b\x32\x16.mirubato.otlp.SummaryH\x00\x12\x10\n\x08metadata\x18\x0c \x03(\x0c\x42\x06\n\x04\x64\x61ta\"\x1c\n\x05Gauge\x12\x13\n\x0b\x64\x61ta_points\x18\x01 \x03(\x0c\"Q\n\x03Sum\x12\x13\n\x0b\x64\x61ta_points\x18\x01 \x03(\x0c\x12\x1f\n\x17\x61ggregation_temporality\x18\x02 \x01(\x05\x12\x14\n\x0cis_monotonic\x18\x03 \x01(\x08\"A\n\tHistogram\x12\x13\n\x0b\x64\x61ta_points\x18\x01 \x03(\x0c\x12\x1f\n\x17\x61ggregation_temporality\x18\x02 \x01(\x05\"L\n\x14\x45xponentialHistogram\x12\x13\n\x0b\x64\x61ta_points\x18\x01 \x03(\x0c\x12\x1f\n\x17\x61ggregation_temporality\x18\x02 \x01(\x05\"\x1e\n\x07Summary\x12\x13\n\x0b\x64\x61ta_points\x18\x01 \x03(\x0c\"\xad\x01\n\x0fNumberDataPoint\x12\x12\n\nattributes\x18\x07 \x03(\x0c\x12\x1c\n\x14start_time_unix_nano\x18\x02 \x01(\x06\x12\x16\n\x0etime_unix_nano\x18\x03 \x01(\x06\x12\x13\n\tas_double\x18\x04 \x01(\x01H\x00\x12\x10\n\x06\x61s_int\x18\x06 \x01(\x10H\x00\x12\x11\n\texemplars\x18\x05 \x03(\x0c\x12\r\n\x05\x66lags\x18\x08 \x01(\rB\x07\n\x05value\"\xd9\x01\n\x12HistogramDataPoint\x12\x12\n\nattributes\x18\t \x03(\x0c\x12\x1c\n\x14start_time_unix_nano\x18\x02 \x01(\x06\x12\x16\n\x0etime_unix_nano\x18\x03 \x01(\x06\x12\r\n\x05\x63ount\x18\x04 \x01(\x06\x12\x10\n\x03sum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\rbucket_counts\x18\x06 \x03(\x06\x12\x17\n\x0f\x65xplicit_bounds\x18\x07 \x03(\x01\x12\x11\n\texemplars\x18\x08 \x03(\x0c\x12\r\n\x05\x66lags\x18\n \x01(\rB\x06\n\x04_sum\"\xb1\x03\n\x1d\x45xponentialHistogramDataPoint\x12\x12\n\nattributes\x18\x01 \x03(\x0c\x12\x1c\n\x14start_time_unix_nano\x18\x02 \x01(\x06\x12\x16\n\x0etime_unix_nano\x18\x03 \x01(\x06\x12\r\n\x05\x63ount\x18\x04 \x01(\x06\x12\x10\n\x03sum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05scale\x18\x06 \x01(\x11\x12\x12\n\nzero_count\x18\x07 \x01(\x06\x12\x46\n\x08positive\x18\x08 \x01(\x0b\x32\x34.mirubato.otlp.ExponentialHistogramDataPoint.Buckets\x12\x46\n\x08negative\x18\t \x01(\x0b\x32\x34.mirubato.otlp.ExponentialHistogramDataPoint.Buckets\x12\r\n\x05\x66lags\x18\n \x01(\r\x12\x11\n\texemplars\x18\x0b \x03(\x0c\x12\x16\n\x0ezero_threshold\x18\x0e \x01(\x01\x1a\x30\n\x07\x42uckets\x12\x0e\n\x06offset\x18\x01 \x01(\x11\x12\x15\n\rbucket_counts\x18\x02 \x03(\x04\x42\x06\n\x04_sum\"\x85\x02\n\x10SummaryDataPoint\x12\x12\n\nattributes\x18\x07 \x03(\x0c\x12\x1c\n\x14start_time_unix_nano\x18\x02 \x01(\x06\x12\x16\n\x0etime_unix_nano\x18\x03 \x01(\x06\x12\r\n\x05\x63ount\x18\x04 \x01(\x06\x12\x0b\n\x03sum\x18\x05 \x01(\x01\x12H\n\x0fquantile_values\x18\x06 \x03(\x0b\x32/.mirubato.otlp.SummaryDataPoint.ValueAtQuantile\x12\r\n\x05\x66lags\x18\x08 \x01(\r\x1a\x32\n\x0fValueAtQuantile\x12\x10\n\x08quantile\x18\x01 \x01(\x01\x12\r\n\x05value\x18\x02 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10projection.proto\x12\rmirubato.otlp\"*\n\x0eMetricsRequest\x12\x18\n\x10resource_metrics\x18\x01 \x03(\x0c\"I\n\rResourceEntry\x12\x38\n\x10resource_metrics\x18\x01 \x01(\x0b\x32\x1e.mirubato.otlp.ResourceMetrics\"k\n\x0fResourceMetrics\x12\x10\n\x08resource\x18\x01 \x03(\x0c\x12\x32\n\rscope_metrics\x18\x02 \x03(\x0b\x32\x1b.mirubato.otlp.ScopeMetrics\x12\x12\n\nschema_url\x18\x03 \x01(\t\"Y\n\x0cScopeMetrics\x12\r\n\x05scope\x18\x01 \x03(\x0c\x12&\n\x07metrics\x18\x02 \x03(\x0b\x32\x15.mirubato.otlp.Metric\x12\x12\n\nschema_url\x18\x03 \x01(\t\"\xbd\x02\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12%\n\x05gauge\x18\x05 \x01(\x0b\x32\x14.mirubato.otlp.GaugeH\x00\x12!\n\x03sum\x18\x07 \x01(\x0b\x32\x12.mirubato.otlp.SumH\x00\x12-\n\thistogram\x18\t \x01(\x0b\x32\x18.mirubato.otlp.HistogramH\x00\x12\x44\n\x15\x65xponential_histogram\x18\n \x01(\x0b\x32#.mirubato.otlp.ExponentialHistogramH\x00\x12)\n\x07summary\x18\x0b \x01(\x0b\x32\x16.mirubato.otlp.SummaryH\x00\x12\x10\n\x08metadata\x18\x0c \x03(\x0c\x42\x06\n\x04\x64\x61ta\"\x1c\n\x05Gauge\x12\x13\n\x0b\x64\x61ta_points\x18\x01 \x03(\x0c\"Q\n\x03Sum\x12\x13\n\x0b\x64\x61ta_points\x18\x01 \x03(\x0c\x12\x1f\n\x17\x61ggregation_temporality\x18\x02 \x01(\x05\x12\x14\n\x0cis_monotonic\x18\x03 \x01(\x08\"A\n\tHistogram\x12\x13\n\x0b\x64\x61ta_points\x18\x01 \x03(\x0c\x12\x1f\n\x17\x61ggregation_temporality\x18\x02 \x01(\x05\"L\n\x14\x45xponentialHistogram\x12\x13\n\x0b\x64\x61ta_points\x18\x01 \x03(\x0c\x12\x1f\n\x17\x61ggregation_temporality\x18\x02 \x01(\x05\"\x1e\n\x07Summary\x12\x13\n\x0b\x64\x61ta_points\x18\x01 \x03(\x0c\"\xad\x01\n\x0fNumberDataPoint\x12\x12\n\nattributes\x18\x07 \x03(\x0c\x12\x1c\n\x14start_time_unix_nano\x18\x02 \x01(\x06\x12\x16\n\x0etime_unix_nano\x18\x03 \x01(\x06\x12\x13\n\tas_double\x18\x04 \x01(\x01H\x00\x12\x10\n\x06\x61s_int\x18\x06 \x01(\x10H\x00\x12\x11\n\texemplars\x18\x05 \x03(\x0c\x12\r\n\x05\x66lags\x18\x08 \x01(\rB\x07\n\x05value\"\xd9\x01\n\x12HistogramDataPoint\x12\x12\n\nattributes\x18\t \x03(\x0c\x12\x1c\n\x14start_time_unix_nano\x18\x02 \x01(\x06\x12\x16\n\x0etime_unix_nano\x18\x03 \x01(\x06\x12\r\n\x05\x63ount\x18\x04 \x01(\x06\x12\x10\n\x03sum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\rbucket_counts\x18\x06 \x03(\x06\x12\x17\n\x0f\x65xplicit_bounds\x18\x07 \x03(\x01\x12\x11\n\texemplars\x18\x08 \x03(\x0c\x12\r\n\x05\x66lags\x18\n \x01(\rB\x06\n\x04_sum\"\xb1\x03\n\x1d\x45xponentialHistogramDataPoint\x12\x12\n\nattributes\x18\x01 \x03(\x0c\x12\x1c\n\x14start_time_unix_nano\x18\x02 \x01(\x06\x12\x16\n\x0etime_unix_nano\x18\x03 \x01(\x06\x12\r\n\x05\x63ount\x18\x04 \x01(\x06\x12\x10\n\x03sum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05scale\x18\x06 \x01(\x11\x12\x12\n\nzero_count\x18\x07 \x01(\x06\x12\x46\n\x08positive\x18\x08 \x01(\x0b\x32\x34.mirubato.otlp.ExponentialHistogramDataPoint.Buckets\x12\x46\n\x08negative\x18\t \x01(\x0b\x32\x34.mirubato.otlp.ExponentialHistogramDataPoint.Buckets\x12\r\n\x05\x66lags\x18\n \x01(\r\x12\x11\n\texemplars\x18\x0b \x03(\x0c\x12\x16\n\x0ezero_threshold\x18\x0e \x01(\x01\x1a\x30\n\x07\x42uckets\x12\x0e\n\x06offset\x18\x01 \x01(\x11\x12\x15\n\rbucket_counts\x18\x02 \x03(\x04\x42\x06\n\x04_sum\"\x85\x02\n\x10SummaryDataPoint\x12\x12\n\nattributes\x18\x07 \x03(\x0c\x12\x1c\n\x14start_time_unix_nano\x18\x02 \x01(\x06\x12\x16\n\x0etime_unix_nano\x18\x03 \x01(\x06\x12\r\n\x05\x63ount\x18\x04 \x01(\x06\x12\x0b\n\x03sum\x18\x05 \x01(\x01\x12H\n\x0fquantile_values\x18\x06 \x03(\x0b\x32/.mirubato.otlp.SummaryDataPoint.ValueAtQuantile\x12\r\n\x05\x66lags\x18\x08 \x01(\r\x1a\x32\n\x0fValueAtQuantile\x12\x10\n\x08quantile\x18\x01 \x01(\x01\x12\r\n\x05value\x18\x02 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,32 +33,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_METRICSREQUEST']._serialized_start=35
   _globals['_METRICSREQUEST']._serialized_end=77
-  _globals['_RESOURCEMETRICS']._serialized_start=79
-  _globals['_RESOURCEMETRICS']._serialized_end=186
-  _globals['_SCOPEMETRICS']._serialized_start=188
-  _globals['_SCOPEMETRICS']._serialized_end=277
-  _globals['_METRIC']._serialized_start=280
-  _globals['_METRIC']._serialized_end=597
-  _globals['_GAUGE']._serialized_start=599
-  _globals['_GAUGE']._serialized_end=627
-  _globals['_SUM']._serialized_start=629
-  _globals['_SUM']._serialized_end=710
-  _globals['_HISTOGRAM']._serialized_start=712
-  _globals['_HISTOGRAM']._serialized_end=777
-  _globals['_EXPONENTIALHISTOGRAM']._serialized_start=779
-  _globals['_EXPONENTIALHISTOGRAM']._serialized_end=855
-  _globals['_SUMMARY']._serialized_start=857
-  _globals['_SUMMARY']._serialized_end=887
-  _globals['_NUMBERDATAPOINT']._serialized_start=890
-  _globals['_NUMBERDATAPOINT']._serialized_end=1063
-  _globals['_HISTOGRAMDATAPOINT']._serialized_start=1066
-  _globals['_HISTOGRAMDATAPOINT']._serialized_end=1283
-  _globals['_EXPONENTIALHISTOGRAMDATAPOINT']._serialized_start=1286
-  _globals['_EXPONENTIALHISTOGRAMDATAPOINT']._serialized_end=1719
-  _globals['_EXPONENTIALHISTOGRAMDATAPOINT_BUCKETS']._serialized_start=1663
-  _globals['_EXPONENTIALHISTOGRAMDATAPOINT_BUCKETS']._serialized_end=1711
-  _globals['_SUMMARYDATAPOINT']._serialized_start=1722
-  _globals['_SUMMARYDATAPOINT']._serialized_end=1983
-  _globals['_SUMMARYDATAPOINT_VALUEATQUANTILE']._serialized_start=1933
-  _globals['_SUMMARYDATAPOINT_VALUEATQUANTILE']._serialized_end=1983
+  _globals['_RESOURCEENTRY']._serialized_start=79
+  _globals['_RESOURCEENTRY']._serialized_end=152
+  _globals['_RESOURCEMETRICS']._serialized_start=154
+  _globals['_RESOURCEMETRICS']._serialized_end=261
+  _globals['_SCOPEMETRICS']._serialized_start=263
+  _globals['_SCOPEMETRICS']._serialized_end=352
+  _globals['_METRIC']._serialized_start=355
+  _globals['_METRIC']._serialized_end=672
+  _globals['_GAUGE']._serialized_start=674
+  _globals['_GAUGE']._serialized_end=702
+  _globals['_SUM']._serialized_start=704
+  _globals['_SUM']._serialized_end=785
+  _globals['_HISTOGRAM']._serialized_start=787
+  _globals['_HISTOGRAM']._serialized_end=852
+  _globals['_EXPONENTIALHISTOGRAM']._serialized_start=854
+  _globals['_EXPONENTIALHISTOGRAM']._serialized_end=930
+  _globals['_SUMMARY']._serialized_start=932
+  _globals['_SUMMARY']._serialized_end=962
+  _globals['_NUMBERDATAPOINT']._serialized_start=965
+  _globals['_NUMBERDATAPOINT']._serialized_end=1138
+  _globals['_HISTOGRAMDATAPOINT']._serialized_start=1141
+  _globals['_HISTOGRAMDATAPOINT']._serialized_end=1358
+  _globals['_EXPONENTIALHISTOGRAMDATAPOINT']._serialized_start=1361
+  _globals['_EXPONENTIALHISTOGRAMDATAPOINT']._serialized_end=1794
+  _globals['_EXPONENTIALHISTOGRAMDATAPOINT_BUCKETS']._serialized_start=1738
+  _globals['_EXPONENTIALHISTOGRAMDATAPOINT_BUCKETS']._serialized_end=1786
+  _globals['_SUMMARYDATAPOINT']._serialized_start=1797
+  _globals['_SUMMARYDATAPOINT']._serialized_end=2058
+  _globals['_SUMMARYDATAPOINT_VALUEATQUANTILE']._serialized_start=2008
+  _globals['_SUMMARYDATAPOINT_VALUEATQUANTILE']._serialized_end=2058
 # @@protoc_insertion_point(module_scope)

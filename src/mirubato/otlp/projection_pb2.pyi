@@ -12,6 +12,12 @@ class MetricsRequest(_message.Message):
     resource_metrics: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, resource_metrics: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
+class ResourceEntry(_message.Message):
+    __slots__ = ("resource_metrics",)
+    RESOURCE_METRICS_FIELD_NUMBER: _ClassVar[int]
+    resource_metrics: ResourceMetrics
+    def __init__(self, resource_metrics: _Optional[_Union[ResourceMetrics, _Mapping]] = ...) -> None: ...
+
 class ResourceMetrics(_message.Message):
     __slots__ = ("resource", "scope_metrics", "schema_url")
     RESOURCE_FIELD_NUMBER: _ClassVar[int]

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirubato.limits import SHAPE_CACHE_BYTES_MAX, SHAPE_SIGHTINGS_MAX, SHAPES_PER_KEY_MAX
-from mirubato.model.seams import SeriesRegistry
 from mirubato.otlp.columns import Columns
 from mirubato.otlp.fields import FieldMap, map_fields
 from mirubato.otlp.streams import ResourceStreams
@@ -41,21 +40,18 @@ class Shape:
 class Shapes:
     """The shapes learned so far, bounded in bytes; the least recently used go first."""
 
-    def __init__(self, registry: SeriesRegistry) -> None:
-        self._registry = registry
-        self._epoch = registry.epoch
+    def __init__(self) -> None:
         self._shapes: OrderedDict[_Key, list[Shape]] = OrderedDict()
-        self._sightings: OrderedDict[tuple[_Key, int], None] = OrderedDict()
+        self._sightings: OrderedDict[int, bool] = OrderedDict()
+        """What came once and has no shape: whether it was tried in vain to make one."""
         self._bytes = 0
         self._scratch = np.zeros(1 << 16, np.uint8)
 
-    def refresh(self) -> None:
-        """Forget everything if slots may have died; call between requests."""
-        if self._epoch != self._registry.epoch:
-            self._epoch = self._registry.epoch
-            self._shapes.clear()
-            self._sightings.clear()
-            self._bytes = 0
+    def clear(self) -> None:
+        """Forget everything: slots may have died."""
+        self._shapes.clear()
+        self._sightings.clear()
+        self._bytes = 0
 
     def match(self, encoded: bytes) -> tuple[Shape, Columns] | None:
         """The shape of these bytes and their columns, or None."""
@@ -76,20 +72,30 @@ class Shapes:
         The second sighting is asked for because learning costs 15 us a point; the series are part of what is
         remembered, so that points in ever new orders are never learned.
         """
-        sighting = (_key(encoded), hash(signature))
+        sighting = hash((_key(encoded), signature))
         if sighting in self._sightings:
-            del self._sightings[sighting]
-            return True
-        self._sightings[sighting] = None
+            return not self._sightings[sighting]
+        self._sightings[sighting] = False
         if len(self._sightings) > SHAPE_SIGHTINGS_MAX:
             self._sightings.popitem(last=False)
         return False
 
-    def learn(self, encoded: bytes, resource: ResourceStreams, columns: Columns, points: int) -> None:
-        """Make a shape of bytes that were just read as `columns`."""
-        shape = self._made(encoded, resource, points)
-        if shape is not None and self._agrees(shape, encoded, columns):
-            self._keep(_key(encoded), shape)
+    def learn(
+        self,
+        encoded: bytes,
+        signature: tuple[int, ...],
+        resource: ResourceStreams,
+        columns: Columns | None,
+        points: int,
+    ) -> None:
+        """Make a shape of bytes that were just read as `columns`, if they have a plain form."""
+        key = _key(encoded)
+        shape = None if columns is None else self._made(encoded, resource, points)
+        if shape is not None and columns is not None and self._agrees(shape, encoded, columns):
+            self._keep(key, shape)
+            self._sightings.pop(hash((key, signature)), None)
+        else:
+            self._sightings[hash((key, signature))] = True
 
     def _made(self, encoded: bytes, resource: ResourceStreams, points: int) -> Shape | None:
         layout = map_fields(encoded, resource)

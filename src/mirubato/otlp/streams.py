@@ -1,5 +1,6 @@
 """From the bytes that name a series to its slot: resource -> metric -> attributes, each looked up by its bytes."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -8,6 +9,7 @@ from typing import NamedTuple
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from mirubato.errors import ConfigError
 from mirubato.limits import ATTRIBUTE_CACHE_ENTRIES_MAX, LAYOUTS_IN_ALL_MAX, LAYOUTS_MAX
 from mirubato.model.labels import NAME, Family, Labels, MetricType, labels_of
 from mirubato.model.samples import Kind
@@ -43,9 +45,11 @@ class LabelLimits:
 
 
 def format_bound(bound: float) -> str:
-    """A bucket bound or quantile as Prometheus' OTLP endpoint writes it: never with an exponent."""
-    text = format(Decimal(repr(bound)), "f")
-    return text.removesuffix(".0") if text != "-0.0" else "-0"
+    """A finite bucket bound or quantile as Prometheus' OTLP endpoint writes it: never with an exponent.
+
+    But for -0, which is 0 here: the two are one key in a dictionary, and must be one series.
+    """
+    return format(Decimal(repr(bound + 0.0)), "f").removesuffix(".0")
 
 
 class MetricIdentity(NamedTuple):
@@ -58,6 +62,21 @@ class MetricIdentity(NamedTuple):
     """A sum that may fall is a gauge to Prometheus, but only a true gauge is named `_ratio`."""
     exponential: bool = False
 
+    def translated(self) -> str:
+        """The name in Prometheus; PointRefused where it cannot have one."""
+        gauge = self.type is MetricType.GAUGE and not self.sum
+        try:
+            return metric_name(self.name, self.unit, monotonic=self.type is MetricType.COUNTER, gauge=gauge)
+        except ValueError as error:
+            raise PointRefused("invalid", str(error)) from error
+
+
+Learn = Callable[[bytes], Layout | None]
+"""Makes the layout of a point."""
+
+_ENTRY_BYTES = 300
+"""What an entry of the caches takes if its key is short; longer ones count as more than one."""
+
 
 class Streams:
     """All resources that have been seen; forgets them when the registry's epoch changes or too many gather."""
@@ -65,12 +84,12 @@ class Streams:
     def __init__(self, registry: SeriesRegistry, limits: LabelLimits, promoted: Sequence[str]) -> None:
         self.registry = registry
         self.limits = limits
-        self.promoted = tuple(promoted)
-        self.entries = 0
+        self.promoted = _promoted_names(promoted)
+        self._entries = 0
         self._epoch = registry.epoch
         self._resources: dict[bytes, ResourceStreams] = {}
         self._scopes: set[bytes] = set()
-        self._layouts: list[Layout] = []
+        self._layouts: defaultdict[Learn, list[Layout]] = defaultdict(list)
 
     def resource(self, encoded: bytes, judge: Judge) -> "ResourceStreams":
         """The resource of these bytes, which come from the request of `judge`."""
@@ -78,7 +97,7 @@ class Streams:
         if found is None:
             judge()
             found = self._resources[encoded] = ResourceStreams(self, Resource.FromString(encoded))
-            self.entries += 1
+            self.grown(len(encoded))
         return found
 
     def check_scope(self, encoded: bytes, judge: Judge) -> None:
@@ -86,26 +105,46 @@ class Streams:
         if encoded not in self._scopes:
             judge()
             self._scopes.add(encoded)
-            self.entries += 1
+            self.grown(len(encoded))
 
-    def layout_of(self, point: bytes, learn: Callable[[bytes], Layout | None]) -> Layout | None:
-        """The layout of a point: nearly always one of the few that were learned before."""
-        for layout in self._layouts:
+    def layout_of(self, point: bytes, learn: Learn) -> Layout | None:
+        """The layout of a point: nearly always one of the few that `learn` made before."""
+        layouts = self._layouts[learn]
+        for layout in layouts:
             if layout.fits(point):
                 return layout
         learned = learn(point)
         if learned is not None:
-            self._layouts.append(learned)
-            del self._layouts[:-LAYOUTS_IN_ALL_MAX]
+            layouts.append(learned)
+            del layouts[:-LAYOUTS_IN_ALL_MAX]
         return learned
 
-    def refresh(self) -> None:
-        """Forget everything if slots may have died or the cache is full; call between requests."""
-        if self._epoch != self.registry.epoch or self.entries > ATTRIBUTE_CACHE_ENTRIES_MAX:
+    def grown(self, nbytes: int) -> None:
+        """Count one entry more, with a key of so many bytes."""
+        self._entries += 1 + nbytes // _ENTRY_BYTES
+
+    def refresh(self) -> bool:
+        """Forget everything if slots may have died or the caches are full; call between requests."""
+        forget = self._epoch != self.registry.epoch or self._entries > ATTRIBUTE_CACHE_ENTRIES_MAX
+        if forget:
             self._epoch = self.registry.epoch
             self._resources.clear()
             self._scopes.clear()
-            self.entries = 0
+            self._entries = 0
+        return forget
+
+
+def _promoted_names(keys: Sequence[str]) -> dict[str, str]:
+    try:
+        return {key: label_name(key) for key in keys}
+    except ValueError as error:
+        raise ConfigError(f"MIRUBATO_PROMOTE_RESOURCE_ATTRIBUTES: {error}") from error
+
+
+_IDENTIFYING = ("service.namespace", "service.name", "service.instance.id")
+"""The resource attributes that become `job` and `instance`."""
+
+_TARGET_INFO = Family("target_info", MetricType.GAUGE, help="Target metadata")
 
 
 class ResourceStreams:
@@ -113,45 +152,56 @@ class ResourceStreams:
 
     def __init__(self, streams: Streams, resource: Resource) -> None:
         self.streams = streams
-        self.info_time = -1
         self.warning = ""
+        """What is wrong with the resource; its points are taken all the same."""
         attributes = self._texts(resource)
         job, instance = job_and_instance(attributes)
         self.identity = {name: value for name, value in (("job", job), ("instance", instance)) if value}
-        self.promoted = {label_name(key): attributes[key] for key in streams.promoted if attributes.get(key)}
-        self.info_slot = self._target_info(resource)
+        self.promoted = {name: attributes[key] for key, name in streams.promoted.items() if attributes.get(key)}
+        self.info = self._info(resource)
+        """Labels of target_info, if the resource has one."""
+        self.info_time = -1
+        """When it was last written, in ms."""
         self._metrics: dict[MetricIdentity, MetricStreams] = {}
 
     def _texts(self, resource: Resource) -> dict[str, str]:
+        """The attributes that become labels of all series; of a repeated key the first counts."""
         texts: dict[str, str] = {}
         for attribute in resource.attributes:
+            if attribute.key in texts or not (attribute.key in _IDENTIFYING or attribute.key in self.streams.promoted):
+                continue
             try:
-                texts.setdefault(attribute.key, attribute_text(attribute.value))
+                texts[attribute.key] = attribute_text(attribute.value)
             except ValueError as error:
-                self.warning = f"resource attribute {attribute.key[:100]!r} left out: {error}"
+                self.warning = f"resource attribute {attribute.key!r} left out: {error}"
         return texts
 
-    def _target_info(self, resource: Resource) -> int | None:
+    def _info(self, resource: Resource) -> Labels | None:
         """Prometheus' rule: only where job or instance is known and other attributes are there to tell."""
-        identifying = ("service.namespace", "service.name", "service.instance.id")
-        others = [attribute for attribute in resource.attributes if attribute.key not in identifying]
+        others = [attribute for attribute in resource.attributes if attribute.key not in _IDENTIFYING]
         if not self.identity or not others:
             return None
+        limits = self.streams.limits
         try:
-            labels = dict(labels_from(others)) | self.identity | {NAME: "target_info"}
-            self.streams.limits.check(labels.items(), len(labels))
-            family = Family("target_info", MetricType.GAUGE, help="Target metadata")
-            return self.streams.registry.propose(labels_of(labels.items()), Kind.FLOAT, family)
+            limits.check((), len(others))
+            labels = dict(labels_from(others)) | self.identity | {NAME: _TARGET_INFO.name}
+            limits.check(labels.items(), len(labels))
         except (PointRefused, ValueError) as refused:
             self.warning = f"target_info left out: {refused}"
             return None
+        return labels_of(labels.items())
+
+    def info_slot(self) -> int:
+        """The slot of target_info, which the resource must have; PointRefused past a limit."""
+        assert self.info is not None
+        return self.streams.registry.propose(self.info, Kind.FLOAT, _TARGET_INFO)
 
     def metric(self, identity: "MetricIdentity", help_: str) -> "MetricStreams":
-        """The streams of one metric; ValueError for a name that Prometheus cannot have."""
+        """The streams of one metric; PointRefused for a name that Prometheus cannot have."""
         found = self._metrics.get(identity)
         if found is None:
             found = self._metrics[identity] = MetricStreams(self, identity, help_)
-            self.streams.entries += 1
+            self.streams.grown(len(identity.name) + len(identity.unit))
         return found
 
 
@@ -160,21 +210,18 @@ class MetricStreams:
 
     def __init__(self, resource: ResourceStreams, identity: MetricIdentity, help_: str) -> None:
         self.resource = resource
-        self.name = metric_name(
-            identity.name,
-            identity.unit,
-            monotonic=identity.type is MetricType.COUNTER,
-            gauge=identity.type is MetricType.GAUGE and not identity.sum,
-        )
+        self.name = identity.translated()
+        help_ = help_[: resource.streams.limits.value_bytes]
         self.family = Family(self.name, identity.type, prometheus_unit(identity.unit), help_)
         self.kind = Kind.HISTOGRAM if identity.exponential else Kind.FLOAT
         self.numbers: dict[AttributeKey, int] = {}
-        """Slots by attributes: how many, and their bytes joined. The count makes the split unique (`_is_canonical`)."""
+        """Slots of points that are one sample, by attributes."""
         self.groups: dict[tuple[AttributeKey, tuple[float, ...]], tuple[int, ...]] = {}
+        """Slots of histograms and summaries, by attributes and bounds or quantiles."""
         self.known: list[KnownPoints] = []
         """What can be read without being parsed: points by layout."""
 
-    def know(self, point: bytes, learn: Callable[[bytes], Layout | None], slots: tuple[int, ...]) -> None:
+    def know(self, point: bytes, learn: Learn, slots: tuple[int, ...]) -> None:
         """Remember that points like this one belong to these slots."""
         layout = self.resource.streams.layout_of(point, learn)
         if layout is None:
@@ -185,15 +232,15 @@ class MetricStreams:
                 return
             known = KnownPoints(layout)
             self.known.append(known)
-        known.slots[layout.key(point)] = slots
-        self.resource.streams.entries += 1
+        key = layout.key(point)
+        known.slots[key] = slots
+        self.resource.streams.grown(len(key))
 
     def number(self, key: AttributeKey, attributes: Sequence[bytes]) -> int:
         """The slot of a point that is one sample; PointRefused past a limit."""
         slot = self._propose(self.name, self._labels(attributes))
-        if _is_canonical(attributes):
-            self.numbers[key] = slot
-            self.resource.streams.entries += 1
+        self.numbers[key] = slot
+        self.resource.streams.grown(len(key[1]))
         return slot
 
     def histogram(self, key: AttributeKey, attributes: Sequence[bytes], bounds: tuple[float, ...]) -> tuple[int, ...]:
@@ -201,53 +248,34 @@ class MetricStreams:
         labels = self._labels(attributes, extra=1)
         les = [*map(format_bound, bounds), "+Inf"]
         slots = [self._propose(f"{self.name}_bucket", labels | {"le": le}) for le in les]
-        return self._remember(key, attributes, bounds, slots, labels)
+        return self._remember((key, bounds), slots, labels)
 
     def summary(self, key: AttributeKey, attributes: Sequence[bytes], quantiles: tuple[float, ...]) -> tuple[int, ...]:
         """Slots of the quantiles, of `_count` and of `_sum`, in this order."""
         labels = self._labels(attributes, extra=1)
         slots = [self._propose(self.name, labels | {"quantile": format_bound(quantile)}) for quantile in quantiles]
-        return self._remember(key, attributes, quantiles, slots, labels)
+        return self._remember((key, quantiles), slots, labels)
 
     def _remember(
-        self,
-        key: AttributeKey,
-        attributes: Sequence[bytes],
-        bounds: tuple[float, ...],
-        slots: list[int],
-        labels: dict[str, str],
+        self, key: tuple[AttributeKey, tuple[float, ...]], slots: list[int], labels: dict[str, str]
     ) -> tuple[int, ...]:
         slots += [self._propose(f"{self.name}_count", labels), self._propose(f"{self.name}_sum", labels)]
-        group = tuple(slots)
-        if _is_canonical(attributes):
-            self.groups[key, bounds] = group
-            self.resource.streams.entries += 1
+        group = self.groups[key] = tuple(slots)
+        self.resource.streams.grown(len(key[0][1]) + 16 * len(slots))
         return group
 
     def _labels(self, attributes: Sequence[bytes], extra: int = 0) -> dict[str, str]:
         """A point's own labels win over promoted ones, and the identity of the resource over both."""
+        limits = self.resource.streams.limits
+        limits.check((), len(attributes))  # before a million of them are looked at
         try:
             own = labels_from([KeyValue.FromString(attribute) for attribute in attributes])
         except ValueError as error:
             raise PointRefused("invalid", str(error)) from error
         labels = self.resource.promoted | dict(own) | self.resource.identity
-        self.resource.streams.limits.check([*labels.items(), (NAME, self.name)], len(labels) + 1 + extra)
+        limits.check([*labels.items(), (NAME, self.name)], len(labels) + 1 + extra)
         return labels
 
     def _propose(self, name: str, labels: dict[str, str]) -> int:
         named: Labels = labels_of([*labels.items(), (NAME, name)])
         return self.resource.streams.registry.propose(named, self.kind, self.family)
-
-
-def _is_canonical(attributes: Sequence[bytes]) -> bool:
-    """Whether the joined bytes and the count can stand for these attributes.
-
-    Protobuf merges a message's fields wherever they come from, so the bytes of two attributes are also the bytes of
-    one attribute that has its key twice. Where each entry is exactly one key (not empty) and one value, as the
-    official encoders write them, a count allows only one split; anything else is resolved anew each time.
-    """
-    for attribute in attributes:
-        parsed = KeyValue.FromString(attribute)
-        if not parsed.key or not parsed.HasField("value") or parsed.SerializeToString() != attribute:
-            return False
-    return True

@@ -5,7 +5,7 @@ Anything else raises NotPlainError and is left to protobuf.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -16,7 +16,16 @@ Field = tuple[int, int, int, int]
 """Field number, wire type, where its content begins (a varint's value stands there) and where it ends."""
 
 AttributeKey = tuple[int, bytes]
-"""How many attributes a point has, and their bytes joined."""
+"""What names the series of a point, see `attribute_key`."""
+
+
+def attribute_key(attributes: Sequence[bytes]) -> AttributeKey:
+    """A key that only these attributes have: how many they are, and their bytes joined.
+
+    Between two entries stands a zero, which no protobuf field can begin with: else the bytes of two attributes would
+    also be those of one that has its key twice, since protobuf merges the fields of a message wherever they come from.
+    """
+    return len(attributes), b"\0".join(attributes)
 
 
 class NotPlainError(Exception):
@@ -33,6 +42,16 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 128:
             return value, at
         shift += 7
+
+
+def varint(number: int) -> bytes:
+    """A number >= 0 in base 128."""
+    encoded = bytearray()
+    while number > 127:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def read_fields(data: bytes, at: int, end: int) -> Iterator[Field]:
@@ -77,7 +96,7 @@ class Point:
     @property
     def key(self) -> AttributeKey:
         """What `MetricStreams` knows the series by."""
-        return len(self.attributes), b"".join(self.attributes)
+        return attribute_key(self.attributes)
 
     @property
     def together(self) -> bool:

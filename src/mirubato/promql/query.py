@@ -14,7 +14,10 @@ from mirubato.model.samples import Float64s, Int64s, SelectedFloats, SelectedHis
 from mirubato.model.seams import Selector
 from mirubato.promql.selectors import VectorSelector
 
+# Sample times are 0 or more and fit in 43 bits until the year 2248. A step may be anywhere: beyond these bounds it sees
+# what it would see at the bound.
 _TIME_BITS = 43
+_TIME_MAX = (1 << _TIME_BITS) - 2
 
 
 @dataclass(slots=True)
@@ -83,7 +86,8 @@ class Steps:
 def raw_samples(selector: Selector, query: VectorSelector, time: int, budget: QueryBudget) -> list[Points]:
     """The samples of a range vector at `time` (ms): those in (time - range, time]."""
     assert query.range_ms is not None
-    found = selector.select(query.matchers, time - query.range_ms + 1, time, budget)
+    budget.check()
+    found = selector.select(query.matchers, max(time - query.range_ms + 1, 0), time, budget)
     points = []
     floats = found.floats
     for index, labels in enumerate(floats.labels):
@@ -101,7 +105,8 @@ def raw_samples(selector: Selector, query: VectorSelector, time: int, budget: Qu
 
 def at_steps(selector: Selector, query: VectorSelector, steps: Steps, budget: QueryBudget) -> list[Points]:
     """At each step the newest sample of the look-back (left-open), unless the series went stale there."""
-    found = selector.select(query.matchers, steps.start - steps.lookback + 1, steps.end, budget)
+    budget.check()
+    found = selector.select(query.matchers, max(steps.start - steps.lookback + 1, 0), steps.end, budget)
     points = _float_steps(found.floats, steps, budget)
     for one in found.histograms:
         points += _histogram_steps(one, steps)
@@ -114,10 +119,9 @@ def _float_steps(floats: SelectedFloats, steps: Steps, budget: QueryBudget) -> l
     if not count:
         return []
     budget.take_samples(count * len(times))
-    base = min(int(floats.timestamps.min()), int(times[0]))
     owners = np.repeat(np.arange(count), np.diff(floats.offsets))
-    keys = (owners << _TIME_BITS) | (floats.timestamps - base)
-    wanted = (np.arange(count)[:, None] << _TIME_BITS) | (times - base)
+    keys = (owners << _TIME_BITS) | (floats.timestamps + 1)
+    wanted = (np.arange(count)[:, None] << _TIME_BITS) | (np.clip(times, -1, _TIME_MAX) + 1)
     at = np.searchsorted(keys, wanted, side="right") - 1
     safe = np.maximum(at, 0)
     seen = (at >= floats.offsets[:-1, None]) & (floats.timestamps[safe] > times - steps.lookback)

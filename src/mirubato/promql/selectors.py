@@ -43,7 +43,7 @@ class _Token:
 def parse_selector(text: str) -> VectorSelector:
     """A selector; BadQuery says where it ceases to be one."""
     if len(text) > _QUERY_CHARS_MAX:
-        raise BadQuery(f"the query is longer than {_QUERY_CHARS_MAX} characters")
+        raise BadQuery(f"1:{_QUERY_CHARS_MAX}: parse error: longer than {_QUERY_CHARS_MAX} characters")
     return _Parser(text).selector()
 
 
@@ -51,7 +51,7 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
     """A selector without a range, as `match[]` takes it."""
     selector = parse_selector(text)
     if selector.range_ms is not None:
-        raise BadQuery(f"{text!r}: a range is not allowed here")
+        raise BadQuery(f"1:1: parse error: a range is not allowed here, found {text[:60]!r}")
     return selector.matchers
 
 
@@ -60,15 +60,17 @@ class _Parser:
         self._text = text
         self._tokens = self._lexed()
         self._next = 0
+        self._matchers: list[Matcher] = []
+        self._named = False
+        """Whether the metric name stands before the braces or by itself in them."""
 
     def selector(self) -> VectorSelector:
-        matchers: list[Matcher] = []
         token = self._take()
         if token.kind == "name":
-            matchers.append(Matcher(NAME, MatchOp.EQUAL, token.text))
+            self._name(token, token.text)
             token = self._take()
-        if token.text == "{" and token.kind == "mark":
-            self._braces(matchers)
+        if token.kind == "{":
+            self._braces()
             token = self._take()
         range_ms = None
         if token.kind == "range":
@@ -76,34 +78,46 @@ class _Parser:
             token = self._take()
         if token.kind != "end":
             raise self._error(token, "expected the end of a selector")
-        if all(matcher.matches_missing() for matcher in matchers):
-            raise BadQuery("a selector needs at least one matcher that does not match the empty string")
-        return VectorSelector(tuple(matchers), range_ms)
+        if all(matcher.matches_missing() for matcher in self._matchers):
+            raise self._error(self._tokens[0], "a selector needs a matcher that does not match the empty string")
+        return VectorSelector(tuple(self._matchers), range_ms)
 
-    def _braces(self, matchers: list[Matcher]) -> None:
-        while (token := self._take()).text != "}" or token.kind != "mark":
-            matchers.append(self._matcher(token, named=any(matcher.name == NAME for matcher in matchers)))
-            after = self._take()
-            if after.kind == "mark" and after.text == "}":
-                return
-            if after.kind != "mark" or after.text != ",":
-                raise self._error(after, "expected , or }")
+    def _braces(self) -> None:
+        token = self._take()
+        while token.kind != "}":
+            self._matcher(token)
+            token = self._take()
+            if token.kind == ",":
+                token = self._take()
+            elif token.kind != "}":
+                raise self._error(token, "expected , or }")
 
-    def _matcher(self, token: _Token, *, named: bool) -> Matcher:
-        if token.kind not in ("name", "string"):
+    def _matcher(self, token: _Token) -> None:
+        if token.kind not in ("name", "string") or (token.kind == "name" and ":" in token.text):
             raise self._error(token, "expected a label name")
-        name = _unquoted(token.text) if token.kind == "string" else token.text
-        following = self._tokens[self._next]
-        if token.kind == "string" and following.kind == "mark" and following.text in ",}":
-            if named:
-                raise self._error(token, "the metric name is set twice")
-            return Matcher(NAME, MatchOp.EQUAL, name)
+        name = self._unquoted(token) if token.kind == "string" else token.text
+        if token.kind == "string" and self._tokens[self._next].kind in (",", "}"):
+            self._name(token, name)
+            return
         operator, value = self._take(), self._take()
         if operator.kind != "op":
             raise self._error(operator, "expected =, !=, =~ or !~")
         if value.kind != "string":
             raise self._error(value, "expected a quoted value")
-        return Matcher(name, MatchOp(operator.text), _unquoted(value.text))
+        if name == NAME and self._named:
+            raise self._error(token, "the metric name is set twice")
+        wanted = self._unquoted(value)
+        try:
+            self._matchers.append(Matcher(name, MatchOp(operator.text), wanted))
+        except BadQuery as error:
+            raise self._error(value, str(error)) from error
+
+    def _name(self, token: _Token, name: str) -> None:
+        """The metric name by itself: `name{...}` or `{"name", ...}`."""
+        if self._named or any(matcher.name == NAME for matcher in self._matchers):
+            raise self._error(token, "the metric name is set twice")
+        self._named = True
+        self._matchers.append(Matcher(NAME, MatchOp.EQUAL, name))
 
     def _duration(self, token: _Token) -> int:
         try:
@@ -123,40 +137,43 @@ class _Parser:
         tokens, at = [], 0
         while match := _TOKEN.match(self._text, at):
             assert match.lastgroup
-            tokens.append(_Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
+            text = match[match.lastgroup]
+            kind = text if match.lastgroup == "mark" else match.lastgroup
+            tokens.append(_Token(kind, text, match.start(match.lastgroup)))
             at = match.end()
         rest = self._text[at:].lstrip()
-        end = _Token("end", "", len(self._text))
         if rest:
             raise self._error(_Token("end", rest[:20], len(self._text) - len(rest)), "unexpected character")
-        return [*tokens, end]
+        return [*tokens, _Token("end", "", len(self._text))]
+
+    def _unquoted(self, token: _Token) -> str:
+        if token.text[0] == "`":
+            return token.text[1:-1]
+        try:
+            return _ESCAPE.sub(_unescaped, token.text[1:-1])
+        except ValueError as error:
+            raise self._error(token, str(error)) from error
 
     def _error(self, token: _Token, what: str) -> BadQuery:
         line = self._text.count("\n", 0, token.at) + 1
         column = token.at - (self._text.rfind("\n", 0, token.at) + 1) + 1
-        found = f", found {token.text!r}" if token.text else ""
+        found = f", found {token.text[:60]!r}" if token.text else ""
         hint = "only plain selectors are understood: no functions or operators"
         return BadQuery(f"{line}:{column}: parse error: {what}{found} ({hint})")
-
-
-def _unquoted(text: str) -> str:
-    if text[0] == "`":
-        return text[1:-1]
-    return _ESCAPE.sub(_unescaped, text[1:-1])
 
 
 def _unescaped(match: re.Match[str]) -> str:
     code = match[1]
     if code[0] in "xuU" and len(code) > 1:
         return _character(int(code[1:], 16), match)
-    if code.isdigit():
+    if len(code) == 3:
         return _character(int(code, 8), match)
     if code not in _ESCAPES:
-        raise BadQuery(f"unknown escape sequence {match[0]!r}")
+        raise ValueError(f"unknown escape sequence {match[0]!r}")
     return _ESCAPES[code]
 
 
 def _character(number: int, match: re.Match[str]) -> str:
     if number > 0x10FFFF or 0xD800 <= number < 0xE000:
-        raise BadQuery(f"escape sequence {match[0]!r} is no character")
+        raise ValueError(f"escape sequence {match[0]!r} is no character")
     return chr(number)

@@ -1,10 +1,13 @@
 """OTLP/gRPC: generic handlers that take raw bytes, so that bad bytes answer INVALID_ARGUMENT and not INTERNAL."""
 
+import socket
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import grpc
 import grpc.aio
 
+from mirubato.config import address
 from mirubato.errors import MirubatoError
 from mirubato.otlp.signals import Signal
 from mirubato.receiver.handler import Handler
@@ -26,8 +29,7 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 class GrpcDoor:
     """A grpc.aio server with the three Export methods."""
 
-    def __init__(self, handler: Handler, host: str, port: int) -> None:
-        """Bind `port` (0: any free one); OSError if it is taken."""
+    def __init__(self, handler: Handler) -> None:
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", handler.body_bytes_max),
@@ -37,11 +39,15 @@ class GrpcDoor:
         for signal, service in _SERVICES.items():
             method = grpc.unary_unary_rpc_method_handler(_export(handler, signal))
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
-        address = f"[{host}]" if ":" in host else host
+        self.port = 0
+
+    def bind(self, host: str, port: int) -> None:
+        """Take `port` (0: any free one); OSError if that cannot be."""
+        where = address(host, port)
         try:
-            self.port = self._server.add_insecure_port(f"{address}:{port}")
+            self.port = self._server.add_insecure_port(where)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}:{port} for OTLP/gRPC: {error}") from error
+            raise OSError(f"cannot listen on {where} for OTLP/gRPC: {_why_not(host, port) or error}") from error
 
     async def start(self) -> None:
         """Begin to serve."""
@@ -50,6 +56,15 @@ class GrpcDoor:
     async def stop(self, grace_s: float) -> None:
         """Take no new calls; let those under way finish for `grace_s` seconds."""
         await self._server.stop(grace_s)
+
+
+def _why_not(host: str, port: int) -> str | None:
+    """What the system says about listening there; gRPC tells only that it failed."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def _export(handler: Handler, signal: Signal) -> Callable[[bytes, Context], Awaitable[bytes]]:
@@ -63,7 +78,7 @@ def _export(handler: Handler, signal: Signal) -> Callable[[bytes, Context], Awai
     return export
 
 
-async def _abort(context: Context, error: MirubatoError) -> None:
+async def _abort(context: Context, error: MirubatoError) -> NoReturn:
     metadata: list[tuple[str, str | bytes]] = [(_STATUS_KEY, status(error).SerializeToString())]
     retry = retry_info(error)
     if retry is not None:

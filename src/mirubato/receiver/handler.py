@@ -1,26 +1,53 @@
 """The one handler behind both doors: a framed request in, an outcome after the commit out."""
 
 import asyncio
+import logging
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TypeVar, TypeVarTuple
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import zstandard
 
-from mirubato.errors import BadRequest, MirubatoError, TooLarge, Unsupported
+from mirubato.errors import BadRequest, Internal, MirubatoError, TooLarge, Unsupported
 from mirubato.limits import REASON_CHARS_MAX, REASONS_MAX
 from mirubato.model.seams import Outcome
 from mirubato.otlp.json_request import to_protobuf
 from mirubato.otlp.signals import Signal, count_items
+
+_log = logging.getLogger(__name__)
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
 Append = Callable[[bytes, int], Awaitable[Outcome]]
 """(protobuf bytes of a metrics request, its size) -> what became of it, once it is on disk."""
+
+# Compressed bytes are fed in pieces, so that a bomb is noticed soon: one piece makes at most 1 MiB of gzip (1:1032) or
+# 32 MiB of zstd (a block of 128 KiB can be 4 bytes).
+_PIECE_BYTES = 1024
+# What a zstd body may ask a receiver to hold (RFC 9659).
+_ZSTD_WINDOW_BYTES_MAX = 8 << 20
+
+
+class _Stream(Protocol):
+    """What zlib and zstandard have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+_STREAMS: dict[str, Callable[[], _Stream]] = {
+    "gzip": lambda: zlib.decompressobj(31),
+    "zstd": lambda: zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX).decompressobj(),
+}
 
 # Bodies above this are decoded off the event loop; below, the hand-over costs more than the work (0.1 ms).
 _INLINE_BYTES_MAX = 64 * 1024
@@ -45,18 +72,23 @@ class Handler:
         self._append, self._slow_lane = append, slow_lane
         self.body_bytes_max = body_bytes_max
         self.counts = Counts()
-        self.draining = False
 
     async def export(
         self, door: str, signal: Signal, body: bytes, *, encoding: str = "", json: bool = False
     ) -> Outcome:
-        """Inflate, decode and commit one request; MirubatoError for the doors to map to their wire."""
+        """Inflate, decode and commit one request; MirubatoError for the doors to map to their wire.
+
+        The doors let no body through that is larger than `body_bytes_max` as it came.
+        """
         self.counts.bytes[signal] += len(body)
         try:
             outcome = await self._export(signal, body, encoding, json=json)
-        except MirubatoError as error:
+        except Exception as error:
             self.counts.requests[door, signal, type(error).__name__] += 1
-            raise
+            if isinstance(error, MirubatoError):
+                raise
+            _log.exception("a request failed")
+            raise Internal("this is a defect of the gateway; its log says more") from error
         self.counts.requests[door, signal, "partial" if outcome.rejected else "ok"] += 1
         self.counts.accepted[signal] += outcome.accepted
         for rejection in outcome.rejections:
@@ -64,8 +96,6 @@ class Handler:
         return outcome
 
     async def _export(self, signal: Signal, body: bytes, encoding: str, *, json: bool) -> Outcome:
-        if len(body) > self.body_bytes_max:
-            raise too_large(self.body_bytes_max)
         if encoding:
             body = await self._slowly(inflate, encoding, body, self.body_bytes_max)
         if not body:
@@ -89,43 +119,30 @@ def too_large(limit: int) -> TooLarge:
 
 
 def inflate(encoding: str, body: bytes, limit: int) -> bytes:
-    """Undo a Content-Encoding, never making more than `limit` bytes: 200 MB of zeros fit in 194 kB of gzip."""
-    if encoding == "gzip":
-        return _inflate_gzip(body, limit)
-    if encoding == "zstd":
-        return _inflate_zstd(body, limit)
-    raise Unsupported(f"content encoding {encoding[:40]!r} is not one of gzip, zstd")
-
-
-def _inflate_gzip(body: bytes, limit: int) -> bytes:
-    parts, total = [], 0
-    while body:
-        stream = zlib.decompressobj(31)
-        try:
-            part = stream.decompress(body, limit - total + 1)
-        except zlib.error as error:
-            raise BadRequest(f"not gzip: {error}") from error
-        parts.append(part)
-        total += len(part)
-        if total > limit:
-            raise too_large(limit)
-        if not stream.eof:
-            raise BadRequest("the gzip stream is truncated")
-        body = stream.unused_data  # gzip members may follow each other (RFC 1952, 2.2)
-    return b"".join(parts)
-
-
-def _inflate_zstd(body: bytes, limit: int) -> bytes:
-    parts, total = [], 0
+    """Undo a Content-Encoding, never making much more than `limit` bytes: 200 MB of zeros fit in 194 kB of gzip."""
+    make = _STREAMS.get(encoding)
+    if make is None:
+        raise Unsupported(f"content encoding {encoding[:40]!r} is not one of {', '.join(_STREAMS)}")
     try:
-        with zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True) as stream:
-            while part := stream.read(1 << 20):
-                parts.append(part)
-                total += len(part)
-                if total > limit:
-                    raise too_large(limit)
-    except zstandard.ZstdError as error:
-        raise BadRequest(f"not zstd: {error}") from error
+        return _inflated(body, make, limit)
+    except (zlib.error, zstandard.ZstdError) as error:
+        raise BadRequest(f"not {encoding}: {error}") from error
+
+
+def _inflated(body: bytes, make: Callable[[], _Stream], limit: int) -> bytes:
+    """Gzip members and zstd frames may follow each other (RFC 1952, 2.2; RFC 8878, 3); the last must be whole."""
+    parts, total, stream = [], 0, make()
+    for at in range(0, len(body), _PIECE_BYTES):
+        piece = body[at : at + _PIECE_BYTES]
+        while piece:
+            stream = make() if stream.eof else stream
+            parts.append(stream.decompress(piece))
+            total += len(parts[-1])
+            if total > limit:
+                raise too_large(limit)
+            piece = stream.unused_data
+    if not stream.eof:
+        raise BadRequest("the compressed body is truncated")
     return b"".join(parts)
 
 

@@ -9,7 +9,15 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from mirubato.errors import BadRequest, MirubatoError, StorageFailed, TooLarge, Unavailable, Unsupported
+from mirubato.errors import (
+    BadRequest,
+    MirubatoError,
+    NotFound,
+    TooLarge,
+    Unavailable,
+    Unsupported,
+    WrongMethod,
+)
 from mirubato.model.seams import Outcome
 from mirubato.otlp.signals import Signal, response
 from mirubato.receiver.handler import explain
@@ -29,10 +37,11 @@ class Wire:
 # The first row that fits counts. Retryable rows are 503 / UNAVAILABLE with a delay of 1-2 s: the Python exporter drops
 # a batch at once when told to wait longer than the rest of its 10 s.
 _WIRE: tuple[tuple[type[MirubatoError], Wire], ...] = (
+    (NotFound, Wire(404, grpc.StatusCode.NOT_FOUND)),
+    (WrongMethod, Wire(405, grpc.StatusCode.UNIMPLEMENTED)),
     (TooLarge, Wire(413, grpc.StatusCode.RESOURCE_EXHAUSTED)),
     (Unsupported, Wire(415, grpc.StatusCode.UNIMPLEMENTED)),
     (BadRequest, Wire(400, grpc.StatusCode.INVALID_ARGUMENT)),
-    (StorageFailed, Wire(503, grpc.StatusCode.UNAVAILABLE)),
     (Unavailable, Wire(503, grpc.StatusCode.UNAVAILABLE)),
     (MirubatoError, Wire(500, grpc.StatusCode.INTERNAL)),
 )

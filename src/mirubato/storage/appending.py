@@ -2,11 +2,12 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from mirubato.errors import Overloaded
+from mirubato.errors import Overloaded, StorageFailed
 from mirubato.limits import COMMIT_BYTES_MAX, WAITING_BYTES_MAX
 from mirubato.model.samples import Batch
 from mirubato.storage.sealing import Sealer
@@ -22,6 +23,14 @@ Prepare = Callable[[Sequence[Item], int], tuple[Batch, Sequence[Answer | Excepti
 _SEAL_WAIT_S = 0.02
 _SEAL_WAITS_MAX = 250
 """Five seconds, half of what the OTLP exporters allow for a whole export."""
+
+
+class _Request(NamedTuple, Generic[Item, Answer]):
+    """What waits: a request, its size in bytes, and where the answer goes."""
+
+    item: Item
+    size: int
+    future: asyncio.Future[Answer]
 
 
 class Appender(Generic[Item, Answer]):
@@ -40,9 +49,12 @@ class Appender(Generic[Item, Answer]):
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._store, self._sealer, self._prepare, self._now, self._loop = store, sealer, prepare, now, loop
-        self._waiting: deque[tuple[Item, int, asyncio.Future[Answer]]] = deque()
+        self._lock = threading.Lock()
+        self._waiting: deque[_Request[Item, Answer]] = deque()
+        self._suspects: deque[_Request[Item, Answer]] = deque()
+        """Requests of a commit that a bug has ended: tried again one at a time, so that only the one to blame fails."""
         self._scheduled = False
-        self._taken: list[asyncio.Future[Answer]] = []
+        self._taken: Sequence[_Request[Item, Answer]] = ()
         self._answers: Sequence[Answer | Exception] = ()
         self._batch: Batch | None = None
         self._seq = 0
@@ -57,10 +69,9 @@ class Appender(Generic[Item, Answer]):
             if self._sealer.behind():
                 await self._let_it_seal()
             future: asyncio.Future[Answer] = self._loop.create_future()
-            self._waiting.append((item, size, future))
-            if not self._scheduled:
-                self._scheduled = True
-                self._store.writer.submit(self)
+            with self._lock:
+                self._waiting.append(_Request(item, size, future))
+                self._schedule()
             return await future
         finally:
             self.waiting_bytes -= size
@@ -76,20 +87,18 @@ class Appender(Generic[Item, Answer]):
 
     def run(self, connection: sqlite3.Connection) -> None:
         """Prepare what waits and put it into the open transaction; on the writer thread, as all that follows."""
-        # First the flag, then the queue: whoever appends in between schedules once more, for nothing at worst.
-        self._scheduled = False
-        items, self._taken = self._take()
+        self._taken, self._batch = self._take(), None
         now = self._now()
         self._store.registry.begin(now)
-        self._batch, self._answers = None, ()
-        batch, self._answers = self._prepare(items, now)
+        batch, self._answers = self._prepare([request.item for request in self._taken], now)
+        assert len(self._answers) == len(self._taken), (len(self._answers), len(self._taken))
         self._seq = self._store.write(connection, batch)
         self._batch = batch
 
     def committed(self) -> None:
         """Answer everyone."""
-        if self._batch is not None:
-            self._store.committed(self._seq, self._batch, self._now())
+        assert self._batch is not None
+        self._store.committed(self._seq, self._batch, self._now())
         self._answer(self._answers)
         if self._sealer.full():
             self._sealer.nudge()
@@ -97,24 +106,41 @@ class Appender(Generic[Item, Answer]):
     def failed(self, error: Exception) -> None:
         """Nothing was kept: everyone may try again."""
         self._store.failed()
-        self._answer([error] * len(self._taken))
+        # A commit can fail before it comes to `run`; whoever waits then has waited for nothing, too.
+        to_blame = bool(self._taken) and self._batch is None
+        self._taken = self._taken or self._take()
+        if isinstance(error, StorageFailed) or (to_blame and len(self._taken) == 1):
+            self._answer([error] * len(self._taken))
+            return
+        with self._lock:
+            self._suspects += self._taken
+            self._taken = ()
+            self._schedule()
 
-    def _take(self) -> tuple[list[Item], list[asyncio.Future[Answer]]]:
-        items, futures, total = [], [], 0
-        while self._waiting and total < COMMIT_BYTES_MAX:
-            item, size, future = self._waiting.popleft()
-            items.append(item)
-            futures.append(future)
-            total += size
-        if self._waiting:
-            self._scheduled = True
+    def _schedule(self) -> None:
+        """Queue for the writer, unless queued already: a commit must not meet this twice. The lock is held."""
+        if not self._scheduled:
             self._store.writer.submit(self)
-        return items, futures
+            self._scheduled = True
+
+    def _take(self) -> Sequence[_Request[Item, Answer]]:
+        taken, total = [], 0
+        with self._lock:
+            self._scheduled = False
+            if self._suspects:
+                taken.append(self._suspects.popleft())
+                total = COMMIT_BYTES_MAX
+            while self._waiting and total < COMMIT_BYTES_MAX:
+                taken.append(self._waiting.popleft())
+                total += taken[-1].size
+            if self._waiting or self._suspects:
+                self._schedule()
+        return taken
 
     def _answer(self, answers: Sequence[Answer | Exception]) -> None:
-        taken, self._taken = self._taken, []
+        taken, self._taken = self._taken, ()
         try:
-            self._loop.call_soon_threadsafe(_resolve, taken, answers)
+            self._loop.call_soon_threadsafe(_resolve, [request.future for request in taken], answers)
         except RuntimeError:
             # The loop is closed: the gateway is leaving, and nobody waits for these any more.
             return

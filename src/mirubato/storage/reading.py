@@ -2,11 +2,12 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import nan
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mirubato.model.labels import NAME, Family, Labels
 from mirubato.model.matchers import Matcher, MatchOp, match_all
@@ -23,24 +24,22 @@ from mirubato.model.seams import Budget, Newest, Selected
 from mirubato.storage import codec
 from mirubato.storage.blocks import decode_series, wanted_rows
 from mirubato.storage.recent import Chunk
+from mirubato.storage.registry import Active
 from mirubato.storage.schema import open_reader
 from mirubato.storage.store import SampleStore
 
-_TIME_BITS = 43
-"""Milliseconds within a window: 2^43 ms are 278 years."""
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Chosen:
-    """The series of a selection: labels and kind by position, and where each id (and slot) stands."""
+    """The series of a selection, the active ones first: labels and kind by position, and where each id stands."""
 
     labels: list[Labels] = field(default_factory=list)
     kinds: list[Kind] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     """Position of each id; an archived series that came back shares the position of its younger self."""
-    slots: list[int] = field(default_factory=list)
-    """Slots of the active ones, which come first."""
     names: set[int] = field(default_factory=set)
     place: dict[tuple[Labels, Kind], int] = field(default_factory=dict)
 
@@ -71,30 +70,31 @@ class Reader:
     def __init__(self, store: SampleStore) -> None:
         self._store = store
         self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
 
     def select(self, matchers: tuple[Matcher, ...], start: int, end: int, budget: Budget) -> Selected:
         """Samples of the matching series from `start` to `end` (ms, both included)."""
-        registry = self._store.registry
-        slots = registry.find(matchers)
+
+        def unsealed(_: Active) -> list[Chunk]:
+            return [chunk.copy() for chunk in self._store.recent.chunks() if chunk.overlaps(start, end)]
+
         # Unsealed chunks first, blocks second: what is sealed in between is then seen twice, never missed.
-        chunks = self._store.recent.chunks()
-        chosen = self._chosen(matchers, slots, budget)
+        active, chunks = self._of_one_epoch(matchers, unsealed)
+        position_of = np.full(len(self._store.registry.series), -1, np.int64)
+        chosen = self._chosen(matchers, active, budget)
+        position_of[active.slots] = chosen.positions[: len(active.slots)]
         found = _Found()
         self._read_blocks(chosen, start, end, budget, found)
-        position_of = np.full(len(registry.series) + 1, -1, np.int64)
-        position_of[chosen.slots] = chosen.positions[: len(chosen.slots)]
         for chunk in chunks:
             budget.check()
-            if chunk.overlaps(start, end):
-                _read_chunk(chunk, position_of, start, end, budget, found)
-        return Selected(_floats(chosen, found, start), _histograms(chosen, found))
+            _read_chunk(chunk, position_of, start, end, budget, found)
+        return Selected(_floats(chosen, found), _histograms(chosen, found))
 
     def series(self, matchers: tuple[Matcher, ...], start: int, budget: Budget) -> Sequence[Labels]:
         """Labels of the matching series that have a sample at or after `start` (ms), or are on disk only."""
-        registry = self._store.registry
-        slots = registry.find(matchers)
-        slots = slots[registry.state.last_time[slots] >= start]
-        return self._chosen(matchers, slots, budget).labels
+        state = self._store.registry.state
+        active, times = self._of_one_epoch(matchers, lambda active: state.last_time[active.slots])
+        return self._chosen(matchers, active.only(times >= start), budget).labels
 
     def label_names(self) -> list[str]:
         """Names of all labels of active series, sorted."""
@@ -109,20 +109,21 @@ class Reader:
         return sorted(self._store.registry.symbols.families[1:], key=lambda family: (family.name, family.type))
 
     def newest(self, matchers: tuple[Matcher, ...] | None, since: int) -> list[Newest]:
-        """The newest sample of each active series (or those that match), unless it is stale or older than `since`."""
-        registry = self._store.registry
-        state, size = registry.state, len(registry.series)
-        fresh = (state.last_time[:size] >= since) & ~state.stale[:size]
-        slots = np.flatnonzero(fresh)
-        if matchers is not None:
-            slots = np.intersect1d(slots, registry.find(matchers), assume_unique=True)
-        times, values = state.last_time[slots].tolist(), state.last_value[slots].tolist()
+        """The newest sample of each active series (or those that match), unless it is stale or older than `since`.
+
+        It is what the last commit left, and no commit under way: the columns are copied on the writer thread.
+        """
+        state, call = self._store.registry.state, self._store.writer.call
+        active, newest = self._of_one_epoch(
+            matchers or (), lambda active: call(lambda _: state.copy(active.slots), transaction=False)
+        )
+        fresh = np.flatnonzero((newest.times >= since) & ~newest.stale).tolist()
+        times, values, slots = newest.times.tolist(), newest.values.tolist(), active.slots.tolist()
         found = []
-        for slot, time, value in zip(slots.tolist(), times, values, strict=True):
-            series = registry.series[slot]
-            if series is not None:
-                histogram = state.histograms.get(slot) if series.kind is Kind.HISTOGRAM else None
-                found.append(Newest(series.id, series.labels, series.family, time, value, histogram))
+        for row in fresh:
+            series = active.series[row]
+            histogram = newest.histograms.get(slots[row])
+            found.append(Newest(series.id, series.labels, series.family, times[row], values[row], histogram))
         return found
 
     def exemplars(self, start: int, end: int) -> list[tuple[Labels, Exemplar]]:
@@ -134,26 +135,38 @@ class Reader:
             (start, end),
         )
         return [
-            (labels[id_], Exemplar(id_, timestamp, value, codec.decode_labels(text)))
+            # SQLite has no NaN: what comes back is NULL.
+            (labels[id_], Exemplar(id_, timestamp, nan if value is None else value, codec.decode_labels(text)))
             for id_, timestamp, value, text in rows
             if id_ in labels
         ]
 
+    def close(self) -> None:
+        """Close the connections of all threads; no query may be under way."""
+        while self._connections:
+            self._connections.pop().close()
+
     def _connection(self) -> sqlite3.Connection:
-        connection = getattr(self._local, "connection", None)
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = open_reader(self._store.path)
+            self._connections.append(connection)
         return connection
 
-    def _chosen(self, matchers: tuple[Matcher, ...], slots: Int64s, budget: Budget) -> _Chosen:
-        registry, chosen = self._store.registry, _Chosen()
-        budget.take_series(len(slots))
-        names, series = registry.names[slots].tolist(), registry.series
-        for slot, name in zip(slots.tolist(), names, strict=True):
-            one = series[slot]
-            if one is not None:  # else evicted since it was found
-                chosen.add(one.id, one.labels, one.kind, name)
-                chosen.slots.append(slot)
+    def _of_one_epoch(self, matchers: tuple[Matcher, ...], read: Callable[[Active], T]) -> tuple[Active, T]:
+        """The matching active series, and what `read` finds in their slots: before one is given to another series."""
+        registry = self._store.registry
+        while True:
+            active = registry.find(matchers)
+            result = read(active)
+            if registry.epoch == active.epoch:
+                return active, result
+
+    def _chosen(self, matchers: tuple[Matcher, ...], active: Active, budget: Budget) -> _Chosen:
+        chosen = _Chosen()
+        budget.take_series(len(active.slots))
+        for series, name in zip(active.series, active.names.tolist(), strict=True):
+            chosen.add(series.id, series.labels, series.kind, name)
         if self._store.archived:
             self._add_archived(matchers, set(chosen.ids), chosen, budget)
         return chosen
@@ -162,23 +175,22 @@ class Reader:
         """Series that are on disk only, found by metric name where the matchers give one."""
         symbols = self._store.registry.symbols
         active = {series.id for series in list(self._store.registry.series) if series is not None}
-        for name in self._archived_names(matchers):
+        for id_, kind, name, pairs in self._series_rows(matchers):
             budget.check()
-            rows = self._connection().execute("SELECT id, kind, pairs FROM series WHERE name = ?", (name,))
-            for id_, kind, pairs in rows:
-                if id_ in present or id_ in active:
-                    continue
-                labels = symbols.labels(pairs)
-                if match_all(matchers, dict(labels)):
-                    budget.take_series(1)
-                    chosen.add(id_, labels, Kind(kind), name)
+            if id_ in present or id_ in active:
+                continue
+            labels = symbols.labels(pairs)
+            if match_all(matchers, dict(labels)):
+                budget.take_series(1)
+                chosen.add(id_, labels, Kind(kind), name)
 
-    def _archived_names(self, matchers: tuple[Matcher, ...]) -> Iterable[int]:
+    def _series_rows(self, matchers: tuple[Matcher, ...]) -> Iterable[tuple[int, int, int, bytes]]:
+        """(id, kind, name, pairs) of the series on disk; of one metric where the matchers name it."""
         exact = [matcher.value for matcher in matchers if matcher.name == NAME and matcher.op is MatchOp.EQUAL]
-        if exact:
-            return [self._store.registry.symbols.pair_id_of((NAME, exact[0]))]
-        rows = self._connection().execute("SELECT DISTINCT name FROM series").fetchall()
-        return [name for (name,) in rows]
+        if not exact:
+            return self._connection().execute("SELECT id, kind, name, pairs FROM series")
+        name = self._store.registry.symbols.pair_id_of((NAME, exact[0]))
+        return self._connection().execute("SELECT id, kind, name, pairs FROM series WHERE name = ?", (name,))
 
     def _read_blocks(self, chosen: _Chosen, start: int, end: int, budget: Budget, found: _Found) -> None:
         if not chosen.ids:
@@ -232,39 +244,45 @@ def _read_block(
 def _read_chunk(chunk: Chunk, position_of: Int64s, start: int, end: int, budget: Budget, found: _Found) -> None:
     floats = chunk.floats()
     slots, times = floats.series, floats.timestamps
-    owners = position_of[np.minimum(slots, len(position_of) - 1)]
+    owners = position_of[slots]
     rows = np.flatnonzero((owners >= 0) & (times >= start) & (times <= end))
     budget.take_samples(len(rows))
     found.positions.append(owners[rows])
     found.timestamps.append(times[rows])
     found.values.append(floats.values[rows])
-    for sample in list(chunk.histograms):
-        owner = int(position_of[min(sample.series, len(position_of) - 1)])
+    for sample in chunk.histograms:
+        owner = int(position_of[sample.series])
         if owner >= 0 and start <= sample.timestamp <= end:
             found.histograms.append(HistogramSample(owner, sample.timestamp, sample.histogram, sample.stale))
 
 
-def _floats(chosen: _Chosen, found: _Found, start: int) -> SelectedFloats:
+def _floats(chosen: _Chosen, found: _Found) -> SelectedFloats:
     """Pieces in order of writing -> columns by series and time, of two samples at one time the later write."""
-    if not found.positions:
+    if not any(map(len, found.positions)):
         return SelectedFloats([], np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0))
     positions, times = np.concatenate(found.positions), np.concatenate(found.timestamps)
     values = np.concatenate(found.values)
-    keys = (positions << _TIME_BITS) | (times - start)
-    if not _rising(keys):
+    keys = _keys(positions, times)
+    if not (keys[1:] > keys[:-1]).all():
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        last = np.append(keys[1:] != keys[:-1], len(keys) > 0)
-        order = order[last]
+        order = order[np.append(keys[1:] != keys[:-1], [True])]
         positions, times, values = positions[order], times[order], values[order]
     present, counts = np.unique(positions, return_counts=True)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     return SelectedFloats([chosen.labels[position] for position in present.tolist()], offsets, times, values)
 
 
-def _rising(keys: Int64s) -> bool:
-    risen: NDArray[np.bool_] = keys[1:] > keys[:-1]
-    return bool(risen.all())
+def _keys(positions: Int64s, times: Int64s) -> Int64s:
+    """One number for each pair, which sorts as the pair does."""
+    low = int(times.min())
+    bits = (int(times.max()) - low).bit_length()
+    if bits + int(positions.max()).bit_length() > 63:
+        # A million series over 278 years and more: the times' ranks fit where their distances do not.
+        times = np.unique(times, return_inverse=True)[1]
+        low, bits = 0, len(times).bit_length()
+    keys: Int64s = (positions << bits) | (times - low)
+    return keys
 
 
 def _histograms(chosen: _Chosen, found: _Found) -> list[SelectedHistograms]:

@@ -1,16 +1,25 @@
 """Samples that are not sealed yet, in memory: what makes a sample readable as soon as it is committed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mirubato.model.samples import Batch, Floats, HistogramSample
 
-# A chunk closes at this many samples: 24 bytes each. A query looks at whole chunks; one takes about 200 us.
+# A chunk closes at the weight of this many samples, 24 bytes each. A query looks at whole chunks: one takes 200 us.
 CHUNK_SAMPLES = 65_536
 # A closed chunk keeps its parts as they came unless there are more than this: to join 256 takes a query 0.1 ms.
 _PARTS_MAX = 256
+# A native histogram takes about 400 bytes, as 16 float samples do, and about 32 bytes more for each bucket.
+_HISTOGRAM_WEIGHT = 16
+
+
+def _weight(batch: Batch) -> int:
+    buckets = sum(
+        len(sample.histogram.positive.counts) + len(sample.histogram.negative.counts) for sample in batch.histograms
+    )
+    return len(batch.floats) + _HISTOGRAM_WEIGHT * len(batch.histograms) + buckets
 
 
 @dataclass(slots=True)
@@ -23,6 +32,8 @@ class Chunk:
     seq_high: int = 0
     size: int = 0
     """Float samples."""
+    weight: int = 0
+    """The memory it takes, in float samples."""
     time_low: int = 1 << 62
     time_high: int = -(1 << 62)
     parts: list[Floats] = field(default_factory=list)
@@ -38,6 +49,7 @@ class Chunk:
             self._widen([int(floats.timestamps.min()), int(floats.timestamps.max())])
             self.parts.append(floats)
             self.size += len(floats)
+        self.weight += _weight(batch)
 
     def _widen(self, times: Sequence[int]) -> None:
         self.time_low, self.time_high = min(self.time_low, *times, 1 << 62), max(self.time_high, *times, -(1 << 62))
@@ -55,6 +67,10 @@ class Chunk:
             np.concatenate([part.values for part in parts] or [np.empty(0)]),
         )
 
+    def copy(self) -> "Chunk":
+        """What it holds now. The samples are shared: parts are added, and never change."""
+        return replace(self, parts=list(self.parts), histograms=list(self.histograms))
+
     def settle(self) -> None:
         """Make one part of many small ones, when nothing more will come."""
         if len(self.parts) > _PARTS_MAX:
@@ -68,6 +84,8 @@ class Recent:
         self._chunks: tuple[Chunk, ...] = ()
         self._open = False
         self.samples = 0
+        self.weight = 0
+        """The memory they take, in float samples."""
 
     def chunks(self) -> Sequence[Chunk]:
         """All chunks, oldest first."""
@@ -79,9 +97,11 @@ class Recent:
             self._chunks = (*self._chunks, Chunk(seq, now))
             self._open = True
         chunk = self._chunks[-1]
+        before = chunk.weight
         chunk.append(seq, batch)
         self.samples += len(batch)
-        if chunk.size >= CHUNK_SAMPLES:
+        self.weight += chunk.weight - before
+        if chunk.weight >= CHUNK_SAMPLES:
             self._close_last()
 
     def close(self) -> Sequence[Chunk]:
@@ -98,3 +118,4 @@ class Recent:
         """Forget chunks that are blocks now."""
         self._chunks = self._chunks[len(sealed) :]
         self.samples -= sum(chunk.size + len(chunk.histograms) for chunk in sealed)
+        self.weight -= sum(chunk.weight for chunk in sealed)

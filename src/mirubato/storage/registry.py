@@ -40,6 +40,16 @@ class SeriesLimits:
     new_per_minute: int
 
 
+@dataclass(frozen=True, slots=True)
+class LastSamples:
+    """The newest samples of some series: three columns of one length, and native histograms by slot."""
+
+    times: Int64s
+    values: Float64s
+    stale: NDArray[np.bool_]
+    histograms: dict[int, Histogram]
+
+
 class State:
     """What the last sample of each slot was (`model.seams.StreamState`), with a log to take a commit back."""
 
@@ -78,11 +88,19 @@ class State:
             if (self.last_time[slots] == times).all():
                 self.last_value[slots], self.stale[slots] = values, False
                 return
+        live = times >= self.last_time[slots]
         np.maximum.at(self.last_time, slots, times)
         newest = times == self.last_time[slots]
-        gone = np.zeros(len(slots), np.bool_) if stale is None else stale
-        self.stale[slots[newest]] = gone[newest]
-        live = newest & ~gone
+        if stale is None:
+            self.stale[slots[newest]] = False
+            live = newest
+        else:
+            self.stale[slots[newest]] = stale[newest]
+            # The value before a marker may be of the same commit: it is the total that the stream goes on from.
+            live &= ~stale
+            live_time = np.full(len(self.last_time), NEVER, np.int64)
+            np.maximum.at(live_time, slots[live], times[live])
+            live &= times == live_time[slots]
         self.last_value[slots[live]] = values[live]
 
     def note_histogram(self, slot: int, time: int, histogram: Histogram | None) -> None:
@@ -92,6 +110,11 @@ class State:
         self.last_time[slot], self.stale[slot] = time, histogram is None
         if histogram is not None:
             self.histograms[slot] = histogram
+
+    def copy(self, slots: Int64s) -> "LastSamples":
+        """The newest samples of some slots; on the writer thread."""
+        columns = self.last_time[slots], self.last_value[slots], self.stale[slots]
+        return LastSamples(*columns, dict(self.histograms))
 
     def remember(self, slots: Int64s) -> None:
         """Keep what `slots` hold, until `forget` or `undo`."""
@@ -129,13 +152,16 @@ class State:
 class Index:
     """Label -> value -> slots: what finds the series of a selector. Guarded by a lock, since queries read it."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: threading.RLock) -> None:
         self._postings: dict[str, dict[str, array[int]]] = {}
-        self._lock = threading.Lock()
+        self._size = 0
+        """One more than the highest slot that was ever entered."""
+        self._lock = lock
 
     def add(self, slot: int, labels: Labels) -> None:
         """Enter one series."""
         with self._lock:
+            self._size = max(self._size, slot + 1)
             for name, value in labels:
                 values = self._postings.get(name)
                 if values is None:
@@ -162,21 +188,19 @@ class Index:
                 if not self._postings[name]:
                     del self._postings[name]
 
-    def find(self, matchers: Sequence[Matcher], size: int) -> NDArray[np.bool_]:
-        """Which of `size` slots fulfil every condition. At least one must ask for a label to be there."""
+    def find(self, matchers: Sequence[Matcher]) -> Int64s:
+        """Slots that fulfil every condition, rising; free ones among them where no condition asks for a label."""
         with self._lock:
-            found: NDArray[np.bool_] | None = None
-            for matcher in sorted(matchers, key=Matcher.matches_missing):
+            found = np.ones(self._size, np.bool_)
+            for matcher in matchers:
                 missing_too = matcher.matches_missing()
-                mask = self._mask(matcher, size, wanted=not missing_too)
-                if missing_too:
-                    mask = ~mask
-                found = mask if found is None else found & mask
-        return np.zeros(size, np.bool_) if found is None else found
+                mask = self._mask(matcher, wanted=not missing_too)
+                found &= ~mask if missing_too else mask
+        return np.flatnonzero(found)
 
-    def _mask(self, matcher: Matcher, size: int, *, wanted: bool) -> NDArray[np.bool_]:
+    def _mask(self, matcher: Matcher, *, wanted: bool) -> NDArray[np.bool_]:
         """Slots with the label whose value matches (or, not wanted, does not match)."""
-        mask = np.zeros(size, np.bool_)
+        mask = np.zeros(self._size, np.bool_)
         values = self._postings.get(matcher.name, {})
         if matcher.op is MatchOp.EQUAL and wanted:
             lists = [values[matcher.value]] if matcher.value in values else []
@@ -197,12 +221,32 @@ class Index:
             return sorted(self._postings.get(name, ()))
 
 
+@dataclass(frozen=True, slots=True)
+class Active:
+    """Active series that fulfil some conditions: three columns of one length, and the epoch in which they did."""
+
+    epoch: int
+    slots: Int64s
+    series: Sequence[Series]
+    names: Int64s
+
+    def only(self, wanted: NDArray[np.bool_]) -> "Active":
+        """Some of them."""
+        series = [self.series[row] for row in np.flatnonzero(wanted).tolist()]
+        return Active(self.epoch, self.slots[wanted], series, self.names[wanted])
+
+
 class Registry:
-    """The active series (`model.seams.SeriesRegistry`). Changed on the writer thread only; queries may read."""
+    """The active series (`model.seams.SeriesRegistry`). Changed on the writer thread only; queries may read.
+
+    A slot may be given to another series as soon as `find` has answered: who goes on to look at samples by slot looks
+    at `epoch` again afterwards.
+    """
 
     def __init__(self, limits: SeriesLimits) -> None:
+        self._lock = threading.RLock()
         self.state = State()
-        self.index = Index()
+        self.index = Index(self._lock)
         self.epoch = 0
         self.now = 0
         self.series: list[Series | None] = []
@@ -223,7 +267,7 @@ class Registry:
     def begin(self, now: int) -> None:
         """A commit begins at `now` (ms)."""
         self.now = now
-        if now - self._minute[0] >= 60_000:
+        if not 0 <= now - self._minute[0] < 60_000:  # below 0: the clock was put back
             self._minute = (now, 0)
 
     def propose(self, labels: Labels, kind: Kind, family: Family) -> int:
@@ -251,8 +295,8 @@ class Registry:
         """Give a series (new, or read from disk) a slot."""
         slot = self._free.pop() if self._free else len(self.series)
         if slot == len(self.series):
+            self._grow(slot + 1)  # first: queries take no more of the columns than there are series
             self.series.append(series)
-            self._grow(slot + 1)
         else:
             self.series[slot] = series
         self.ids[slot] = series.id
@@ -290,33 +334,38 @@ class Registry:
     def undo(self) -> None:
         """The commit failed: new series go, and the state is what it was."""
         self.state.undo()
+        since, made = self._minute
+        self._minute = (since, max(0, made - len(self._new)))
         if self._new:
-            self._remove(self._new)
+            self.remove(self._new)
             self._new = []
 
-    def evict(self, before: int) -> int:
-        """Drop series without a sample since `before` (ms); they stay on disk. Answers how many."""
-        idle = [slot for slot in np.flatnonzero(self.seen[: len(self.series)] < before).tolist() if self.series[slot]]
-        if idle:
-            self._remove(idle)
-        return len(idle)
-
-    def _remove(self, slots: Sequence[int]) -> None:
-        gone = [(slot, series) for slot in slots if (series := self.series[slot]) is not None]
-        self.index.remove([(slot, series.labels) for slot, series in gone])
-        for slot, series in gone:
-            del self._slots[series.labels, series.kind]
-            self.series[slot] = None
-            self.state.clear(slot)
-            self.ids[slot] = 0
-        self._free += [slot for slot, _ in gone]
-        self.active -= len(gone)
-        self.epoch += 1
-
-    def find(self, matchers: Sequence[Matcher]) -> Int64s:
-        """Slots of the active series that fulfil every condition, rising."""
+    def idle(self, before: int) -> Int64s:
+        """Slots of series without a sample since `before` (ms)."""
         size = len(self.series)
-        return np.flatnonzero(self.index.find(matchers, size))
+        return np.flatnonzero((self.ids[:size] != 0) & (self.seen[:size] < before))
+
+    def remove(self, slots: Sequence[int]) -> None:
+        """Drop series from memory, and let their slots be used again."""
+        with self._lock:
+            self.epoch += 1
+            gone = [(slot, series) for slot in slots if (series := self.series[slot]) is not None]
+            self.index.remove([(slot, series.labels) for slot, series in gone])
+            for slot, series in gone:
+                del self._slots[series.labels, series.kind]
+                self.series[slot] = None
+                self.state.clear(slot)
+                self.ids[slot] = 0
+            self._free += [slot for slot, _ in gone]
+            self.active -= len(gone)
+
+    def find(self, matchers: Sequence[Matcher]) -> Active:
+        """The active series that fulfil every condition."""
+        with self._lock:
+            slots = self.index.find(matchers)
+            slots = slots[self.ids[slots] != 0]
+            found = [series for slot in slots.tolist() if (series := self.series[slot]) is not None]
+            return Active(self.epoch, slots, found, self.names[slots])
 
 
 class Symbols:

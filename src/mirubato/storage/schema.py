@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS family (
 CREATE TABLE IF NOT EXISTS series (
     id INTEGER PRIMARY KEY, name INTEGER NOT NULL, kind INTEGER NOT NULL, family INTEGER NOT NULL,
     pairs BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS series_by_name ON series (name);
 CREATE TABLE IF NOT EXISTS batch (
     seq INTEGER PRIMARY KEY, format INTEGER NOT NULL, samples INTEGER NOT NULL, columns BLOB NOT NULL,
     starts BLOB, histograms BLOB);
@@ -42,19 +43,33 @@ def open_samples(path: Path) -> sqlite3.Connection:
     synchronous=FULL is what makes a commit an fsync, and so a reply a promise.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
-        connection.execute(f"PRAGMA journal_size_limit={_LOG_BYTES_MAX}")
-        _check_format(connection, path)
-        connection.executescript(_TABLES)
-        connection.execute(f"PRAGMA user_version={FORMAT}")
+    except (OSError, sqlite3.Error) as error:
+        raise StorageFailed(f"cannot open {path}: {error}") from error
+    try:
+        _prepare(connection, path)
     except sqlite3.Error as error:
-        raise StorageFailed(f"{path}: {error}") from error
+        connection.close()
+        raise StorageFailed(f"cannot use {path}: {error}") from error
+    except StorageFailed:
+        connection.close()
+        raise
     return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode != "wal":
+        raise StorageFailed(f"{path}: this file system cannot hold a database with a write-ahead log")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit={_LOG_BYTES_MAX}")
+    _check_format(connection, path)
+    connection.executescript(_TABLES)
+    connection.execute(f"PRAGMA user_version={FORMAT}")
 
 
 def _check_format(connection: sqlite3.Connection, path: Path) -> None:
@@ -64,7 +79,9 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that only reads; in WAL mode it never waits for the writer."""
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
+    """A connection that only reads, for one thread at a time; in WAL mode it never waits for the writer."""
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=10
+    )
     connection.execute("PRAGMA query_only=1")
     return connection

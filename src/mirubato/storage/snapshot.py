@@ -49,14 +49,14 @@ class Snapshot:
         samples = codec.decode_histograms(parts[6], series, [0] * len(series))
         self.histograms: dict[int, Histogram] = {sample.series: sample.histogram for sample in samples}
 
-    def restore(self, registry: Registry, slot_of: dict[int, int]) -> None:
-        """Write the state of the series that have a slot."""
-        known = np.array([index for index, id_ in enumerate(self.ids.tolist()) if id_ in slot_of], np.int64)
-        slots = np.array([slot_of[id_] for id_ in self.ids[known].tolist()], np.int64)
-        state = registry.state
-        state.last_time[slots], state.last_start[slots] = self.last_time[known], self.last_start[known]
-        state.last_value[slots], state.stale[slots] = self.last_value[known], self.stale[known]
-        registry.seen[slots] = self.seen[known]
+    def restore(self, registry: Registry, slots: Int64s) -> None:
+        """Write the state of the series that have a slot; `slots` are those of `ids`, -1 where there is none."""
+        state, known = registry.state, slots >= 0
+        to = slots[known]
+        state.last_time[to], state.last_start[to] = self.last_time[known], self.last_start[known]
+        state.last_value[to], state.stale[to] = self.last_value[known], self.stale[known]
+        registry.seen[to] = self.seen[known]
+        slot_of = dict(zip(self.ids[known].tolist(), to.tolist(), strict=True))
         for id_, histogram in self.histograms.items():
             if id_ in slot_of:
                 state.histograms[slot_of[id_]] = histogram

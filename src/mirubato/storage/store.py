@@ -1,4 +1,4 @@
-"""The samples file: what is committed to it, how it is opened again, what is waiting to be sealed."""
+"""The samples file: what is committed to it, and what is waiting to be sealed."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from mirubato.database import Writer
+from mirubato.errors import StorageFailed
 from mirubato.limits import ACTIVE_SERIES_MS, EXEMPLARS_MAX
-from mirubato.model.labels import Family, MetricType, is_stale
-from mirubato.model.samples import Batch, Exemplar, Floats, HistogramSample, Kind, Starts, no_starts
+from mirubato.model.samples import Batch, Exemplar
 from mirubato.storage import codec
+from mirubato.storage.loading import load
 from mirubato.storage.recent import Recent
-from mirubato.storage.registry import Registry, Series, SeriesLimits
+from mirubato.storage.registry import Registry, SeriesLimits
 from mirubato.storage.schema import FORMAT, open_samples
-from mirubato.storage.snapshot import Snapshot
 
 FILE = "samples.db"
 
@@ -24,16 +24,19 @@ class SampleStore:
 
     def __init__(self, directory: Path, limits: SeriesLimits, now: int) -> None:
         """Open or make the file under `directory`; StorageFailed if that cannot be."""
-        directory.mkdir(parents=True, exist_ok=True)
         self.path = (directory / FILE).absolute()
         self.registry = Registry(limits)
         self.recent = Recent()
-        self.archived = False
+        self.archived: bool
         """Whether some series are on disk only."""
         self.last_commit = 0
         self.healthy = True
         connection = open_samples(self.path)
-        self._next_seq = _load(connection, self, now)
+        try:
+            self._next_seq, self.archived = load(connection, self.registry, self.recent, now)
+        except Exception as error:
+            connection.close()
+            raise StorageFailed(f"{self.path} cannot be read, it may be damaged: {error}") from error
         self.writer = Writer(connection, "samples-writer")
 
     def write(self, connection: sqlite3.Connection, batch: Batch) -> int:
@@ -63,15 +66,26 @@ class SampleStore:
         self.healthy = False
 
     def evict(self, now: int) -> int:
-        """Let series that have been idle for an hour go from memory; on the writer thread. Answers how many."""
-        chunks = self.recent.chunks()
-        before = min([now - ACTIVE_SERIES_MS, *(chunk.since for chunk in chunks)])
-        gone = self.registry.evict(before)
-        self.archived = self.archived or gone > 0
-        return gone
+        """Let series that have been idle for an hour go from memory; on the writer thread. Answers how many.
+
+        Series with unsealed samples stay, however old those are: a chunk knows its series by slot only.
+        """
+        idle = self.registry.idle(now - ACTIVE_SERIES_MS)
+        if not len(idle):
+            return 0
+        pinned = np.zeros(len(self.registry.series), np.bool_)
+        for chunk in self.recent.chunks():
+            for part in tuple(chunk.parts):
+                pinned[part.series] = True
+            pinned[[sample.series for sample in chunk.histograms]] = True
+        gone: list[int] = idle[~pinned[idle]].tolist()
+        if gone:
+            self.archived = True  # first: a query looks for them in one place or the other
+            self.registry.remove(gone)
+        return len(gone)
 
     def close(self, timeout_s: float) -> bool:
-        """Commit what is queued and close the file."""
+        """Commit what is queued and close the file; False if that took too long."""
         return self.writer.close(timeout_s)
 
 
@@ -127,91 +141,3 @@ def _insert_exemplars(connection: sqlite3.Connection, registry: Registry, exempl
         ],
     )
     connection.execute("DELETE FROM exemplar WHERE rowid <= (SELECT max(rowid) FROM exemplar) - ?", (EXEMPLARS_MAX,))
-
-
-def _load(connection: sqlite3.Connection, store: SampleStore, now: int) -> int:
-    """Bring back symbols, active series, their state and the unsealed batches; answers the next sequence number."""
-    registry = store.registry
-    families = connection.execute("SELECT id, name, type, unit, help FROM family ORDER BY id")
-    registry.symbols.restore(
-        connection.execute("SELECT id, name, value FROM label_pair ORDER BY id"),
-        [(number, Family(name, MetricType(type_), unit, help_)) for number, name, type_, unit, help_ in families],
-    )
-    row = connection.execute("SELECT content FROM snapshot").fetchone()
-    snapshot = Snapshot(row[0]) if row else None
-    batches = list(connection.execute("SELECT seq, format, columns, starts, histograms FROM batch ORDER BY seq"))
-    decoded = [(row[0], *_decode(*row[1:])) for row in batches]
-    slot_of = _load_series(
-        connection, store, snapshot, [(floats, histograms) for _, floats, _, histograms in decoded], now
-    )
-    if snapshot is not None:
-        snapshot.restore(registry, slot_of)
-    for seq, floats, starts, histograms in decoded:
-        _replay(store, seq, floats, starts, histograms, slot_of, now)
-    (sealed,) = connection.execute("SELECT max(seq_high) FROM block").fetchone()
-    last = max(batches[-1][0] if batches else 0, sealed or 0)
-    return last + 1
-
-
-def _decode(
-    format_: int, columns: bytes, starts: bytes | None, histograms: bytes | None
-) -> tuple[Floats, Starts, list[HistogramSample]]:
-    """A batch row; `series` are ids."""
-    assert format_ == FORMAT, format_
-    begun = Starts(*codec.decode_pairs(starts)) if starts else no_starts()
-    if histograms is None:
-        return codec.decode_batch(columns), begun, []
-    series, times, content = codec.unpack(histograms)
-    samples = codec.decode_histograms(
-        content, np.frombuffer(series, np.int64).tolist(), np.frombuffer(times, np.int64).tolist()
-    )
-    return codec.decode_batch(columns), begun, samples
-
-
-def _load_series(
-    connection: sqlite3.Connection,
-    store: SampleStore,
-    snapshot: Snapshot | None,
-    batches: Sequence[tuple[Floats, list[HistogramSample]]],
-    now: int,
-) -> dict[int, int]:
-    """Enter the series that are active or have unsealed samples; answers id -> slot."""
-    wanted: set[int] = set()
-    for floats, histograms in batches:
-        wanted.update(np.unique(floats.series).tolist())
-        wanted.update(sample.series for sample in histograms)
-    if snapshot is not None:
-        wanted.update(snapshot.ids[snapshot.seen >= now - ACTIVE_SERIES_MS].tolist())
-    registry, slot_of = store.registry, {}
-    registry.begin(now)
-    for id_, kind, family, pairs in connection.execute("SELECT id, kind, family, pairs FROM series"):
-        if id_ not in wanted:
-            store.archived = True
-            registry.reserve(id_)
-            continue
-        labels = registry.symbols.labels(pairs)
-        slot_of[id_] = registry.enter(Series(id_, labels, Kind(kind), registry.symbols.families[family]))
-    return slot_of
-
-
-def _replay(
-    store: SampleStore,
-    seq: int,
-    floats: Floats,
-    starts: Starts,
-    histograms: Sequence[HistogramSample],
-    slot_of: dict[int, int],
-    now: int,
-) -> None:
-    """Apply an unsealed batch to the state again; it may be in the snapshot already, which changes nothing."""
-    state = store.registry.state
-    slots = np.array([slot_of[id_] for id_ in floats.series.tolist()], np.int64)
-    state.note(slots, floats.timestamps, floats.values, is_stale(floats.values))
-    begun = np.array([slot_of[id_] for id_ in starts.series.tolist()], np.int64)
-    state.last_start[begun] = starts.start_ms
-    again = []
-    for sample in histograms:
-        slot = slot_of[sample.series]
-        again.append(HistogramSample(slot, sample.timestamp, sample.histogram, sample.stale))
-        state.note_histogram(slot, sample.timestamp, None if sample.stale else sample.histogram)
-    store.recent.append(seq, Batch(Floats(slots, floats.timestamps, floats.values), no_starts(), again), now)

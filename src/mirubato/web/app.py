@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -19,10 +20,11 @@ from mirubato.model.matchers import Matcher
 from mirubato.model.samples import Exemplar
 from mirubato.model.seams import Newest, Selector
 from mirubato.promql.selectors import parse_matchers
-from mirubato.web.exposition import negotiate, render
+from mirubato.web.exposition import render
 from mirubato.web.history import History
+from mirubato.web.negotiation import negotiate
 from mirubato.web.offload import offload
-from mirubato.web.prometheus_api import PrometheusApi, QueryLimits
+from mirubato.web.prometheus_api import PREFIX, PrometheusApi, QueryLimits, refusal
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -68,12 +70,12 @@ class Web:
                 *self._api.routes(),
             ],
             middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=1)],
-            exception_handlers={QueryError: _query_error, 404: _not_found},
+            exception_handlers={QueryError: _query_error, HTTPException: _http_error, Exception: _defect},
         )
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """ASGI: /v1/... is OTLP, all else is here."""
-        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
+        if scope["path"].startswith("/v1/"):
             await self._rooms.otlp(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
@@ -140,5 +142,21 @@ def _code(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")
 
 
-async def _not_found(request: Request, _: Exception) -> Response:
-    return _json({"code": "not_found", "message": f"there is nothing at {request.url.path}"}, 404)
+async def _http_error(request: Request, error: Exception) -> Response:
+    """404 and 405, as each part of the tree says such things."""
+    assert isinstance(error, HTTPException)
+    missing = error.status_code == 404
+    path = request.url.path
+    message = f"there is nothing at {path}" if missing else f"{path} does not take {request.method}"
+    if path.startswith(f"{PREFIX}/"):
+        response = refusal("not_found" if missing else "bad_data", message, error.status_code)
+    else:
+        code = "not_found" if missing else "method_not_allowed"
+        response = _json({"code": code, "message": message}, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _defect(_: Request, __: Exception) -> Response:
+    """Our own mistake; the server logs the trace."""
+    return _json({"code": "internal", "message": "this is a defect of the gateway; its log says more"}, 500)

@@ -3,71 +3,169 @@
 Sources: prometheus/docs, instrumenting/exposition_formats.md and specs/om/open_metrics_spec.md.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from mirubato.limits import EXEMPLAR_LABEL_CHARS_MAX
-from mirubato.model.labels import NAME, Family, Labels, MetricType, format_value, labels_of
+from mirubato.model.histogram import Histogram
+from mirubato.model.labels import NAME, Family, Labels, MetricType, format_value, labels_of, metric_name
 from mirubato.model.samples import Exemplar
 from mirubato.model.seams import Newest
 
-TEXT = "text/plain; version=0.0.4; charset=utf-8"
-OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+Key = TypeVar("Key")
 
+# The label that tells the samples of one point apart, and the end of the names that have it.
+_BOUND = {MetricType.HISTOGRAM: ("le", "_bucket"), MetricType.SUMMARY: ("quantile", "")}
 
-@dataclass(frozen=True, slots=True)
-class Format:
-    """One of the two formats, and the content type to answer with."""
+# Who has a name that two types want: the fewer names a type needs, the less is untyped for it.
+_RANK = {
+    MetricType.GAUGE: 0,
+    MetricType.UNKNOWN: 0,
+    MetricType.COUNTER: 1,
+    MetricType.SUMMARY: 2,
+    MetricType.HISTOGRAM: 3,
+}
 
-    openmetrics: bool
-    content_type: str
-
-
-def negotiate(accept: str) -> Format:
-    """The format for an Accept header: OpenMetrics where it is asked for at least as much as plain text."""
-    best: tuple[float, bool, str] = (0.0, False, "")
-    for part in accept.split(","):
-        kind, _, rest = part.strip().partition(";")
-        options = dict(option.strip().partition("=")[::2] for option in rest.split(";") if "=" in option)
-        wanted = kind.strip().lower() == "application/openmetrics-text"
-        if wanted or kind.strip().lower() in ("text/plain", "text/*", "*/*"):
-            best = max(best, (_quality(options.get("q", "1")), wanted, options.get("escaping", "")))
-    _, openmetrics, escaping = best
-    if not openmetrics:
-        return Format(openmetrics=False, content_type=TEXT)
-    return Format(openmetrics=True, content_type=OPENMETRICS + (f"; escaping={escaping}" if escaping else ""))
-
-
-def _quality(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
+# What the samples of a family may be called, beside the family's own name.
+_SUFFIXES = {MetricType.HISTOGRAM: ("_bucket", "_count", "_sum"), MetricType.SUMMARY: ("_count", "_sum")}
+_OPENMETRICS_SUFFIXES = {
+    MetricType.COUNTER: ("_total", "_created"),
+    MetricType.HISTOGRAM: ("_bucket", "_count", "_sum", "_created"),
+    MetricType.SUMMARY: ("_count", "_sum", "_created"),
+}
 
 
 def render(newest: Sequence[Newest], exemplars: Mapping[int, Exemplar], *, openmetrics: bool) -> str:
     """All samples, one group for each family; `exemplars` by series id, for OpenMetrics only."""
-    writer = _Writer(exemplars if openmetrics else {}, openmetrics=openmetrics)
-    for family, samples in _by_family(newest).items():
+    writer = _Writer(exemplars, openmetrics=openmetrics)
+    for family, samples in _groups(newest, openmetrics=openmetrics).items():
         writer.family(family, samples)
     if openmetrics:
         writer.lines.append("# EOF")
     return "\n".join(writer.lines) + "\n" if writer.lines else ""
 
 
-def _by_family(newest: Sequence[Newest]) -> dict[Family, list[Newest]]:
-    """Samples by family; two types may not share a name, so the second one's series stand as untyped ones."""
-    owners: dict[str, Family] = {}
+def _groups(newest: Sequence[Newest], *, openmetrics: bool) -> dict[Family, list[Newest]]:
+    """What to write: no name may stand under two types.
+
+    Where two families want one name, the one that needs fewer names has it. The samples of the other, and of families
+    that OpenMetrics would not take, stand without a type, each name by itself; where a gauge has that name, with it.
+    """
     groups: dict[Family, list[Newest]] = {}
-    for sample in newest:
-        family = sample.family
-        if owners.setdefault(family.name, family) is not family and owners[family.name] != family:
-            name = next(value for label, value in sample.labels if label == NAME)
-            family = Family(name, MetricType.UNKNOWN)
-            if owners.setdefault(name, family) != family:
-                continue
-        groups.setdefault(family, []).append(sample)
+    owners: dict[str, Family] = {}
+    left: list[Newest] = []
+    families = _by(lambda sample: sample.family, _flat(newest))
+    for family in sorted(families, key=lambda one: _RANK[one.type]):
+        samples = _in_order(family, families[family]) if family.type in _BOUND else families[family]
+        names = _names(family, openmetrics=openmetrics)
+        if owners.keys().isdisjoint(names) and (not openmetrics or _is_proper(family, samples)):
+            groups[family] = samples
+            owners.update(dict.fromkeys(names, family))
+        else:
+            left += samples
+    for name, samples in _by(lambda sample: metric_name(sample.labels), left).items():
+        owner = owners.setdefault(name, Family(name, MetricType.UNKNOWN))
+        if owner.type in (MetricType.GAUGE, MetricType.UNKNOWN):
+            together = {sample.labels: sample for sample in [*samples, *groups.get(owner, ())]}
+            groups[owner] = list(together.values())
     return groups
+
+
+def _by(key: Callable[[Newest], Key], samples: Iterable[Newest]) -> dict[Key, list[Newest]]:
+    groups: dict[Key, list[Newest]] = {}
+    for sample in samples:
+        groups.setdefault(key(sample), []).append(sample)
+    return groups
+
+
+def _flat(newest: Iterable[Newest]) -> Iterator[Newest]:
+    """Native histograms as classic ones, since text cannot carry them; these have negative ids, and no exemplars."""
+    for sample in newest:
+        if sample.histogram is None:
+            yield sample
+        else:
+            yield from _classic(sample, sample.histogram)
+
+
+def _classic(sample: Newest, histogram: Histogram) -> Iterator[Newest]:
+    name = metric_name(sample.labels)
+    plain = [pair for pair in sample.labels if pair[0] not in (NAME, "le")]
+    for bound, count in histogram.classic_buckets():
+        labels = labels_of([*plain, ("le", format_value(bound)), (NAME, f"{name}_bucket")])
+        yield replace(sample, id=-sample.id, labels=labels, value=count, histogram=None)
+    for suffix, value in (("_count", histogram.count), ("_sum", histogram.sum)):
+        labels = labels_of([*plain, (NAME, name + suffix)])
+        if not math.isnan(value):
+            yield replace(sample, id=-sample.id, labels=labels, value=value, histogram=None)
+
+
+def _in_order(family: Family, samples: Sequence[Newest]) -> list[Newest]:
+    """The samples of one point next to each other, by rising `le` or `quantile`, as the formats ask.
+
+    Only those of its newest time, and of one histogram if there is a classic and a native one: where an app has changed
+    its buckets, the old ones are no part of the new point.
+    """
+    label, _ = _BOUND[family.type]
+    points: dict[Labels, dict[tuple[int, int], list[tuple[float, Newest]]]] = {}
+    for sample in samples:
+        plain = tuple(pair for pair in sample.labels if pair[0] not in (NAME, label))
+        version = (sample.timestamp, min(sample.id, 0))
+        points.setdefault(plain, {}).setdefault(version, []).append((_bound(family, sample), sample))
+    ordered = []
+    for versions in points.values():
+        newest = sorted(versions[max(versions)], key=lambda entry: entry[0])
+        ordered += [sample for _, sample in newest]
+    return ordered
+
+
+def _bound(family: Family, sample: Newest) -> float:
+    """Its `le` or `quantile`; for `_count` and `_sum` what sorts them behind."""
+    label, end = _BOUND[family.type]
+    labels = dict(sample.labels)
+    if labels[NAME] != family.name + end:
+        return math.inf
+    return float(labels[label])
+
+
+def _is_proper(family: Family, samples: Sequence[Newest]) -> bool:
+    """Whether OpenMetrics takes these samples under their type.
+
+    It wants counters, counts, sums and quantiles of 0 or more; no sum beside negative buckets, and no count without a
+    sum; quantiles of 0 to 1; and no `le` or `quantile` but its own.
+    """
+    if family.type is MetricType.COUNTER:
+        return all(sample.value >= 0 for sample in samples)
+    if family.type not in _BOUND:
+        return True
+    label, end = _BOUND[family.type]
+    names: Counter[str] = Counter()
+    for sample in samples:
+        labels = dict(sample.labels)
+        name = labels[NAME]
+        names[name] += 1
+        if (label in labels) != (name == family.name + end) or _bound(family, sample) < 0:
+            return False
+        if name == family.name and (sample.value < 0 or _bound(family, sample) > 1):
+            return False
+        if name != family.name and not sample.value >= 0:
+            return False
+    return names[f"{family.name}_count"] == names[f"{family.name}_sum"]
+
+
+def _names(family: Family, *, openmetrics: bool) -> list[str]:
+    """What the samples of a family may be called."""
+    suffixes = _OPENMETRICS_SUFFIXES if openmetrics else _SUFFIXES
+    name = _family_name(family, openmetrics=openmetrics)
+    return [name, *(name + suffix for suffix in suffixes.get(family.type, ()))]
+
+
+def _family_name(family: Family, *, openmetrics: bool) -> str:
+    """In OpenMetrics a counter's family lacks the `_total` that its samples have."""
+    counter = openmetrics and family.type is MetricType.COUNTER
+    return family.name.removesuffix("_total") if counter else family.name
 
 
 class _Writer:
@@ -76,64 +174,54 @@ class _Writer:
         self._exemplars, self._openmetrics = exemplars, openmetrics
 
     def family(self, family: Family, samples: Sequence[Newest]) -> None:
-        name = family.name
-        if self._openmetrics and family.type is MetricType.COUNTER:
-            name = name.removesuffix("_total")
+        """The lines of one family."""
+        name = _family_name(family, openmetrics=self._openmetrics)
         type_ = "untyped" if family.type is MetricType.UNKNOWN and not self._openmetrics else family.type.value
         if family.help:
             self.lines.append(f"# HELP {name} {_escaped(family.help, quotes=self._openmetrics)}")
         self.lines.append(f"# TYPE {name} {type_}")
         if self._openmetrics and family.unit and name.endswith(f"_{family.unit}"):
             self.lines.append(f"# UNIT {name} {family.unit}")
-        for sample in _in_order(samples):
-            if sample.histogram is None:
-                self._sample(sample.labels, sample.value, sample.timestamp, sample.id)
-            else:
-                self._native(sample)
+        bound, end = _BOUND.get(family.type, ("", "")) if self._openmetrics else ("", "")
+        for sample in samples:
+            own = metric_name(sample.labels)
+            self._sample(sample, own, bound if own == family.name + end else "", _exemplar_end(family.type))
 
-    def _native(self, sample: Newest) -> None:
-        """A native histogram as classic buckets: text cannot carry it."""
-        assert sample.histogram is not None
-        plain = [(name, value) for name, value in sample.labels if name != NAME]
-        name = next(value for label, value in sample.labels if label == NAME)
-        for bound, count in sample.histogram.classic_buckets():
-            labels = labels_of([*plain, ("le", format_value(bound)), (NAME, f"{name}_bucket")])
-            self._sample(labels, count, sample.timestamp, 0)
-        for suffix, value in (("_sum", sample.histogram.sum), ("_count", sample.histogram.count)):
-            self._sample(labels_of([*plain, (NAME, name + suffix)]), value, sample.timestamp, 0)
-
-    def _sample(self, labels: Labels, value: float, timestamp: int, id_: int) -> None:
-        name, pairs = "", []
-        for label, text in labels:
-            if label == NAME:
-                name = text
-            else:
+    def _sample(self, sample: Newest, name: str, bound: str, exemplar_end: str) -> None:
+        pairs = []
+        for label, text in sample.labels:
+            if label == bound:
+                pairs.append(f'{label}="{_canonical(text)}"')
+            elif label != NAME:
                 pairs.append(f'{label}="{_escaped(text, quotes=True)}"')
         where = f"{name}{{{','.join(pairs)}}}" if pairs else name
-        time = format_value(timestamp / 1000) if self._openmetrics else str(timestamp)
-        self.lines.append(f"{where} {format_value(value)} {time}{self._exemplar(name, id_)}")
-
-    def _exemplar(self, name: str, id_: int) -> str:
-        """OpenMetrics allows exemplars on buckets and counters, with labels of at most 128 code points."""
-        exemplar = self._exemplars.get(id_)
-        if exemplar is None or not name.endswith(("_bucket", "_total")):
-            return ""
-        if sum(len(label) + len(text) for label, text in exemplar.labels) > EXEMPLAR_LABEL_CHARS_MAX:
-            return ""
-        pairs = ",".join(f'{label}="{_escaped(text, quotes=True)}"' for label, text in exemplar.labels)
-        return f" # {{{pairs}}} {format_value(exemplar.value)} {format_value(exemplar.timestamp / 1000)}"
+        line = f"{where} {format_value(sample.value)} "
+        if not self._openmetrics:
+            self.lines.append(f"{line}{sample.timestamp}")
+            return
+        exemplar = self._exemplars.get(sample.id)
+        line += format_value(sample.timestamp / 1000)
+        if exemplar is not None and exemplar_end and name.endswith(exemplar_end):
+            line += _exemplar(exemplar)
+        self.lines.append(line)
 
 
-def _in_order(samples: Sequence[Newest]) -> Iterable[Newest]:
-    """The samples of one point next to each other, its buckets by rising `le`, as the formats ask."""
-    if not any(label == "le" for label, _ in samples[0].labels):
-        return samples
-    groups: dict[Labels, list[tuple[float, Newest]]] = {}
-    for sample in samples:
-        plain = tuple(pair for pair in sample.labels if pair[0] not in (NAME, "le"))
-        le = next((float(value) for name, value in sample.labels if name == "le"), float("inf"))
-        groups.setdefault(plain, []).append((le, sample))
-    return [sample for group in groups.values() for _, sample in sorted(group, key=lambda entry: entry[0])]
+def _canonical(bound: str) -> str:
+    """`le` and `quantile` as OpenMetrics has them: a float shows that it is one."""
+    return f"{bound}.0" if bound.removeprefix("-").isdigit() else bound
+
+
+def _exemplar_end(type_: MetricType) -> str:
+    """OpenMetrics allows exemplars on counters and buckets."""
+    return {MetricType.COUNTER: "_total", MetricType.HISTOGRAM: "_bucket"}.get(type_, "")
+
+
+def _exemplar(exemplar: Exemplar) -> str:
+    """Behind a sample; nothing where its labels are longer than the 128 code points that OpenMetrics allows."""
+    if sum(len(label) + len(text) for label, text in exemplar.labels) > EXEMPLAR_LABEL_CHARS_MAX:
+        return ""
+    pairs = ",".join(f'{label}="{_escaped(text, quotes=True)}"' for label, text in exemplar.labels)
+    return f" # {{{pairs}}} {format_value(exemplar.value)} {format_value(exemplar.timestamp / 1000)}"
 
 
 def _escaped(text: str, *, quotes: bool) -> str:

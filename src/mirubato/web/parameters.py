@@ -64,9 +64,10 @@ def duration_ms(parameters: Mapping[str, str], name: str, default: int | None = 
 
 def limit(parameters: Mapping[str, str]) -> int | None:
     """`limit`: how many entries to answer at most; none for 0 or absent."""
-    text = parameters.get("limit", "0") or "0"
-    if not text.lstrip("-").isdigit():
-        raise BadQuery('invalid parameter "limit": not a whole number')
-    if int(text) < 0:
+    try:
+        most = int(parameters.get("limit") or "0")
+    except ValueError as error:
+        raise BadQuery('invalid parameter "limit": not a whole number') from error
+    if most < 0:
         raise BadQuery('invalid parameter "limit": limit must be non-negative')
-    return int(text) or None
+    return most or None

@@ -1,14 +1,15 @@
 """The Prometheus HTTP API under /api/prometheus/api/v1. Source: prometheus, docs/querying/api.md."""
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+import re
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
-from starlette.datastructures import FormData, QueryParams
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -24,6 +25,12 @@ from mirubato.web.offload import offload
 from mirubato.web.parameters import duration_ms, limit, time_ms
 
 _log = logging.getLogger(__name__)
+
+# 64 kB of query, or some thousand match[].
+_FORM_BYTES_MAX = 1 << 20
+
+_ESCAPED_NAME = re.compile(r"(?:[^_]|__|_[0-9a-fA-F]{1,6}_)*")
+_ESCAPED_PART = re.compile(r"__|_([0-9a-fA-F]{1,6})_")
 
 PREFIX = "/api/prometheus/api/v1"
 
@@ -47,12 +54,11 @@ class QueryLimits:
 
 
 class Parameters:
-    """Query string and form as one: POST sends both."""
+    """What a request asks: its form first, then its query string, as in Go; and what stood in its path."""
 
-    def __init__(self, query: QueryParams, form: FormData | None) -> None:
-        pairs = [*query.multi_items(), *(form.multi_items() if form else ())]
-        self._pairs = [(name, value) for name, value in pairs if isinstance(value, str)]
-        self.single: Mapping[str, str] = dict(reversed(self._pairs))
+    def __init__(self, pairs: Sequence[tuple[str, str]], path: Mapping[str, str]) -> None:
+        self._pairs, self.path = pairs, path
+        self.single: Mapping[str, str] = dict(reversed(pairs))
 
     def required(self, name: str) -> str:
         """A parameter that must be there."""
@@ -65,7 +71,32 @@ class Parameters:
         return [value for key, value in self._pairs if key == name]
 
 
-Endpoint = Callable[[Parameters], Coroutine[Any, Any, Any]]
+async def _parameters(request: Request) -> Parameters:
+    form: list[tuple[str, str]] = []
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.method == "POST" and kind == "application/x-www-form-urlencoded":
+        form = parse_qsl((await _body(request)).decode(errors="replace"), keep_blank_values=True)
+    return Parameters([*form, *request.query_params.multi_items()], request.path_params)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _FORM_BYTES_MAX:
+            raise BadQuery(f"the form is larger than {_FORM_BYTES_MAX} bytes")
+    return bytes(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The `data` of an answer, and what the user should know about it."""
+
+    data: Any
+    warnings: Sequence[str] = ()
+
+
+Endpoint = Callable[[Parameters], Coroutine[Any, Any, Answer]]
 
 
 class PrometheusApi:
@@ -85,20 +116,21 @@ class PrometheusApi:
             ("query_range", self._query_range, both),
             ("series", self._series, both),
             ("labels", self._labels, both),
+            ("label/{name}/values", self._label_values, get),
             ("metadata", self._metadata, get),
             ("status/buildinfo", self._buildinfo, get),
         ]
-        routes = [
+        return [
             Route(f"{PREFIX}/{path}", self._enveloped(endpoint), methods=methods)
             for path, endpoint, methods in endpoints
         ]
-        return [*routes, Route(f"{PREFIX}/label/{{name}}/values", self._label_values, methods=get)]
 
     def _enveloped(self, endpoint: Endpoint) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         async def answer(request: Request) -> Response:
             try:
-                form = await request.form() if request.method == "POST" else None
-                return envelope(await endpoint(Parameters(request.query_params, form)))
+                return envelope(await endpoint(await _parameters(request)))
+            except ClientDisconnect:
+                return Response(status_code=499)
             except Exception as error:  # noqa: BLE001  (Grafana shows only what comes in the envelope)
                 return failure(error)
 
@@ -109,18 +141,18 @@ class PrometheusApi:
         timeout = min(duration_ms(parameters, "timeout", self._limits.timeout), self._limits.timeout)
         return QueryBudget(monotonic_s() + timeout / 1000, self._limits.series, self._limits.samples)
 
-    async def _query(self, parameters: Parameters) -> Any:
+    async def _query(self, parameters: Parameters) -> Answer:
         query = parse_selector(parameters.required("query"))
         time = time_ms(parameters.single, "time", self._now())
         budget, most = self.budget(parameters.single), limit(parameters.single)
         if query.range_ms is not None:
             points = await offload(self._pool, raw_samples, self._selector, query, time, budget)
-            return {"resultType": "matrix", "result": [_matrix_entry(one) for one in points[:most]]}
+            return _result("matrix", points, most, _matrix_entry)
         steps = Steps(time, time, 1, _lookback(parameters))
         points = await offload(self._pool, at_steps, self._selector, query, steps, budget)
-        return {"resultType": "vector", "result": [_vector_entry(one) for one in points[:most]]}
+        return _result("vector", points, most, _vector_entry)
 
-    async def _query_range(self, parameters: Parameters) -> Any:
+    async def _query_range(self, parameters: Parameters) -> Answer:
         query = parse_selector(parameters.required("query"))
         if query.range_ms is not None:
             raise BadQuery(
@@ -134,30 +166,27 @@ class PrometheusApi:
         steps = Steps(start, end, duration_ms(single, "step"), _lookback(parameters))
         budget, most = self.budget(single), limit(single)
         points = await offload(self._pool, at_steps, self._selector, query, steps, budget)
-        return {"resultType": "matrix", "result": [_matrix_entry(one) for one in points[:most]]}
+        return _result("matrix", points, most, _matrix_entry)
 
-    async def _series(self, parameters: Parameters) -> Any:
+    async def _series(self, parameters: Parameters) -> Answer:
         if not parameters.all("match[]"):
             raise BadQuery("no match[] parameter provided")
         found = await self._matching(parameters)
-        return [dict(labels) for labels in found[: limit(parameters.single)]]
+        return _cut([dict(labels) for labels in found], limit(parameters.single))
 
-    async def _labels(self, parameters: Parameters) -> Any:
+    async def _labels(self, parameters: Parameters) -> Answer:
+        most = limit(parameters.single)
         if not parameters.all("match[]"):
-            return self._selector.label_names()[: limit(parameters.single)]
+            return _cut(await offload(self._pool, self._selector.label_names), most)
         found = await self._matching(parameters)
-        return sorted({name for labels in found for name, _ in labels})[: limit(parameters.single)]
+        return _cut(sorted({name for labels in found for name, _ in labels}), most)
 
-    async def _label_values(self, request: Request) -> Response:
-        try:
-            parameters, name = Parameters(request.query_params, None), unescaped_name(request.path_params["name"])
-            most = limit(parameters.single)
-            if not parameters.all("match[]"):
-                return envelope(self._selector.label_values(name)[:most])
-            found = await self._matching(parameters)
-            return envelope(sorted({value for labels in found for label, value in labels if label == name})[:most])
-        except Exception as error:  # noqa: BLE001  (as in `_enveloped`)
-            return failure(error)
+    async def _label_values(self, parameters: Parameters) -> Answer:
+        name, most = unescaped_name(parameters.path["name"]), limit(parameters.single)
+        if not parameters.all("match[]"):
+            return _cut(await offload(self._pool, self._selector.label_values, name), most)
+        found = await self._matching(parameters)
+        return _cut(sorted({value for labels in found for label, value in labels if label == name}), most)
 
     async def _matching(self, parameters: Parameters) -> list[Labels]:
         start = time_ms(parameters.single, "start", 0)
@@ -167,19 +196,19 @@ class PrometheusApi:
             found.update(await offload(self._pool, self._selector.series, parse_matchers(text), start, budget))
         return sorted(found)
 
-    async def _metadata(self, parameters: Parameters) -> Any:
+    async def _metadata(self, parameters: Parameters) -> Answer:
         wanted, most = parameters.single.get("metric"), limit(parameters.single)
         found: dict[str, list[dict[str, str]]] = {}
-        for family in self._selector.families():
+        for family in await offload(self._pool, self._selector.families):
             if wanted in (None, "", family.name) and (most is None or len(found) < most or family.name in found):
                 entry = {"type": family.type.value, "help": family.help, "unit": family.unit}
                 found.setdefault(family.name, []).append(entry)
-        return found
+        return Answer(found)
 
-    async def _buildinfo(self, _: Parameters) -> Any:
+    async def _buildinfo(self, _: Parameters) -> Answer:
         # No `features`: with them Grafana would take this for Mimir and look for a ruler.
         keys = ("revision", "branch", "buildUser", "buildDate", "goVersion")
-        return {"version": "3.14.0", **dict.fromkeys(keys, ""), "application": f"mirubato {self._version}"}
+        return Answer({"version": "3.14.0", **dict.fromkeys(keys, ""), "application": f"mirubato {self._version}"})
 
 
 def _lookback(parameters: Parameters) -> int:
@@ -189,9 +218,24 @@ def _lookback(parameters: Parameters) -> int:
     return lookback
 
 
-def envelope(data: Any) -> Response:
+def _cut(entries: Sequence[Any], most: int | None) -> Answer:
+    """The first entries, and Prometheus' warning if there are more."""
+    if most is None or len(entries) <= most:
+        return Answer(entries)
+    return Answer(entries[:most], ["results truncated due to limit"])
+
+
+def _result(kind: str, points: Sequence[Points], most: int | None, entry: Callable[[Points], Any]) -> Answer:
+    shown = _cut(points, most)
+    return Answer({"resultType": kind, "result": [entry(one) for one in shown.data]}, shown.warnings)
+
+
+def envelope(answer: Answer) -> Response:
     """Prometheus' success envelope."""
-    return Response(orjson.dumps({"status": "success", "data": data}), media_type="application/json")
+    body: dict[str, Any] = {"status": "success", "data": answer.data}
+    if answer.warnings:
+        body["warnings"] = answer.warnings
+    return Response(orjson.dumps(body), media_type="application/json")
 
 
 def failure(error: Exception) -> Response:
@@ -199,7 +243,12 @@ def failure(error: Exception) -> Response:
     kind, status = next((kind, status) for class_, kind, status in _ERRORS if isinstance(error, class_))
     if kind == "internal":
         _log.exception("a query failed", exc_info=error)
-    body = {"status": "error", "errorType": kind, "error": str(error)}
+    return refusal(kind, str(error), status)
+
+
+def refusal(kind: str, message: str, status: int) -> Response:
+    """Prometheus' error envelope."""
+    body = {"status": "error", "errorType": kind, "error": message}
     return Response(orjson.dumps(body), status, media_type="application/json")
 
 
@@ -235,11 +284,10 @@ def histogram_json(histogram: Histogram) -> dict[str, Any]:
 
 def unescaped_name(name: str) -> str:
     """A label name in a path: `U__` begins one that is escaped by the `values` scheme (escaping_schemes.md)."""
-    if not name.startswith("U__"):
+    rest = name.removeprefix("U__")
+    if rest == name or not _ESCAPED_NAME.fullmatch(rest):
         return name
-    parts = name.removeprefix("U__").replace("__", "\0").split("_")
     try:
-        decoded = [part if index % 2 == 0 else chr(int(part, 16)) for index, part in enumerate(parts)]
-    except (ValueError, OverflowError):
-        return name
-    return "".join(decoded).replace("\0", "_")
+        return _ESCAPED_PART.sub(lambda match: chr(int(match[1], 16)) if match[1] else "_", rest)
+    except ValueError:
+        return name  # beyond Unicode
