@@ -70,8 +70,8 @@ def all_victims() -> list[Victim]:
     return [Victim(style, shapes=shapes) for style in STYLES for shapes in (True, False)]
 
 
-# Nobody writes the resource last, or what is zero: those shapes are not learned.
-@pytest.mark.parametrize(("style", "hits"), list(zip(STYLES, (2, 2, 0, 0), strict=True)))
+# Nobody writes the flags where they are zero: that is no plain form.
+@pytest.mark.parametrize(("style", "hits"), list(zip(STYLES, (2, 2, 2, 0), strict=True)))
 def test_the_request_itself(style: Style, hits: int) -> None:
     victim = Victim(style)
     before = victim.gate.shapes.hits

@@ -3,10 +3,12 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
     ExponentialHistogram,
@@ -17,6 +19,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     ScopeMetrics,
     Sum,
 )
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from mirubato.errors import StorageFailed
 from mirubato.limits import ACTIVE_SERIES_MS
@@ -33,8 +36,8 @@ DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 STALE_FLAG = 1
 DAY = 86_400_000
-TOTAL = named("hits_total")
-LATENCY = named("latency")
+TOTAL = named("hits_total", job="shop")
+LATENCY = named("latency", job="shop")
 
 
 class Door:
@@ -69,8 +72,10 @@ class Door:
 
 
 def _request(metrics: list[Metric]) -> bytes:
-    scope = ResourceMetrics(scope_metrics=[ScopeMetrics(metrics=metrics)])
-    return ExportMetricsServiceRequest(resource_metrics=[scope]).SerializeToString()
+    about = {"service.name": "shop", "host.name": "a"}
+    attributes = [KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in about.items()]
+    resource = ResourceMetrics(resource=Resource(attributes=attributes), scope_metrics=[ScopeMetrics(metrics=metrics)])
+    return ExportMetricsServiceRequest(resource_metrics=[resource]).SerializeToString()
 
 
 def hits(
@@ -158,26 +163,40 @@ def test_a_stream_goes_on_after_a_stale_marker_and_a_restart(door: Door, restart
     assert door.last() == 18.0
 
 
+@contextmanager
+def breaking(world: World) -> Iterator[None]:
+    """No batch can be written."""
+    no = "CREATE TEMP TRIGGER no BEFORE INSERT ON main.batch BEGIN SELECT RAISE(FAIL, 'disk is full'); END"
+    world.on_writer(lambda connection: connection.execute(no))
+    yield
+    world.on_writer(lambda connection: connection.execute("DROP TRIGGER no"))
+
+
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_a_failed_commit_adds_nothing(door: Door, restart: Again, attempts: int) -> None:
     door.send(hits(10.0, 1), latency(2, 1))
     world = door.world
-    world.on_writer(
-        lambda connection: connection.execute(
-            "CREATE TEMP TRIGGER no BEFORE INSERT ON main.batch BEGIN SELECT RAISE(FAIL, 'disk is full'); END"
-        )
-    )
     before = world.select(), world.newest(0)
     for _ in range(attempts):
-        with pytest.raises(StorageFailed):
+        with breaking(world), pytest.raises(StorageFailed):
             door.send(hits(5.0, 2), latency(1, 2))
         assert (world.select(), world.newest(0)) == before
-    world.on_writer(lambda connection: connection.execute("DROP TRIGGER no"))
     assert door.send(hits(5.0, 2), latency(1, 2)).accepted == 2
     assert door.last() == 15.0
     restart(door)
     door.send(hits(1.0, 3))
     assert door.last() == 16.0
+
+
+def test_what_is_written_now_and_then_is_written_after_a_failed_commit(door: Door) -> None:
+    """target_info comes once a minute: a commit that failed does not count."""
+    door.send(hits(1.0, 1))
+    info, later = named("target_info", job="shop", host_name="a"), NOW + 61_000
+    assert set(door.world.select()[info]) == {NOW + 1000}
+    with breaking(door.world), pytest.raises(StorageFailed):
+        door.send(hits(1.0, 61))
+    door.send(hits(1.0, 61))
+    assert set(door.world.select()[info]) == {NOW + 1000, later}
 
 
 def test_the_start_of_a_cumulative_stream_comes_back(door: Door, restart: Again) -> None:
@@ -195,7 +214,7 @@ def test_a_stream_that_was_idle_for_an_hour_begins_anew(door: Door) -> None:
     door.send(hits(10.0, 1), latency(2, 1))
     door.world.sealer.seal()
     door.world.now += ACTIVE_SERIES_MS + 1
-    assert door.world.evict() == 2
+    assert door.world.evict() == 3  # and target_info
     door.world.now += 1000
     later = (door.world.now - NOW) // 1000
     door.send(hits(3.0, later), latency(1, later))

@@ -83,6 +83,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
         f"written by a newer version (format {FORMAT + 1}, this one reads {FORMAT})",
     ),
     "a batch": (change("UPDATE batch SET columns = x'00'"), "may be damaged"),
+    "runs of a batch": (
+        # 16 bytes of lengths, where each of twenty runs begins, and then the length of the first
+        change(
+            "UPDATE batch SET columns = CAST(substr(columns, 1, 176) || x'ffffff7f' || substr(columns, 181) AS BLOB)"
+        ),
+        "runs of 2147483666 numbers for 20 samples",
+    ),
     "a batch of a newer format": (change(f"UPDATE batch SET format = {FORMAT + 1}"), f"unknown format {FORMAT + 1}"),
     "histograms of a batch": (change("UPDATE batch SET histograms = substr(histograms, 1, 9)"), "may be damaged"),
     "the snapshot": (change("UPDATE snapshot SET content = x'0100000000'"), "may be damaged"),

@@ -121,14 +121,15 @@ def test_undo_takes_new_series_and_their_state_back() -> None:
     assert [series.labels for _, series in tested.unsaved()] == [named("newer")]
 
 
-def test_undo_of_nothing_new_keeps_the_epoch() -> None:
+def test_undo_raises_the_epoch_even_if_nothing_was_new() -> None:
     tested = registry()
     propose(tested, named("old"))
     tested.committed()
     epoch = tested.epoch
     propose(tested, named("old"))
     tested.undo()
-    assert tested.epoch == epoch
+    assert tested.epoch > epoch
+    assert tested.active == 1
 
 
 @pytest.mark.parametrize(("series", "refused"), [(4, 0), (5, 0), (6, 1)])

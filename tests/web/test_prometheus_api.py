@@ -1,6 +1,7 @@
 """The Prometheus HTTP API as Grafana and promtool use it: parameters, envelopes, errors, lists."""
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -121,6 +122,13 @@ class TestQuery:
         assert (reply.status_code, reply.json()["errorType"]) == (400, "bad_data")
         assert reply.json()["error"] == "the form is larger than 1048576 bytes"
         assert gateway.post(f"{API}/query", query=shop, nothing="x" * 1_000_000).status_code == 200
+
+    def test_a_form_that_breaks_off_is_no_query(self, gateway: Running, caplog: pytest.LogCaptureFixture) -> None:
+        with socket.create_connection(("127.0.0.1", gateway.gateway.ports["web_port"])) as half:
+            head = f"POST {API}/query HTTP/1.1\r\nhost: x\r\ncontent-length: 100"
+            half.sendall(f"{head}\r\ncontent-type: application/x-www-form-urlencoded\r\n\r\nquery=up".encode())
+        assert gateway.api("query", query="absent")["result"] == []
+        assert not caplog.records
 
     def test_letters_beyond_ascii(self, gateway: Running) -> None:
         name = fresh()

@@ -87,7 +87,7 @@ def newest(api: Callable[..., Any], query: str) -> list[str]:
 
 def send(gateway: Running) -> None:
     counted, measured = number(3.0, route='/a "b"'), buckets([1, 2, 3], [0.5, 10], 20.5)
-    counted.exemplars.append(exemplar(1.0, TRACE))
+    measured.exemplars.append(exemplar(0.25, TRACE))
     some = [
         counter("orders", counted, help_='What was "ordered"\n'),
         gauge("stock", number(-1.5), unit="By"),
@@ -135,8 +135,9 @@ def test_a_real_prometheus_takes_what_we_expose(tmp_path: Path) -> None:
             "route": '/a "b"',
             **instance(gateway),
         }
-        exemplars = wait_for(lambda: api("query_exemplars", query="orders_total", start=0, end=time.time() + 60))
-        assert exemplars[0]["exemplars"][0]["labels"]["trace_id"] == TRACE
+        asked = {"query": 'latency_seconds_bucket{le="0.5"}', "start": 0, "end": time.time() + 60}
+        (found,) = wait_for(partial(api, "query_exemplars", **asked))
+        assert {(one["labels"]["trace_id"], one["value"]) for one in found["exemplars"]} == {(TRACE, "0.25")}
 
 
 def instance(gateway: Running) -> dict[str, str]:

@@ -7,6 +7,9 @@ exponential histogram (metrics/data-model.md); Prometheus counts the same bucket
 import math
 from dataclasses import dataclass, replace
 
+_CLOSED = 3
+"""The zero bucket's rule: both its ends belong to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
@@ -82,16 +85,26 @@ class Histogram:
         for index, count in reversed(list(enumerate(self.negative.counts, self.negative.offset))):
             buckets.append((1, -self._bound(index + 1), -self._bound(index), count))
         if self.zero_count:
-            buckets.append((3, -self.zero_threshold, self.zero_threshold, self.zero_count))
+            buckets.append((_CLOSED, -self.zero_threshold, self.zero_threshold, self.zero_count))
         for index, count in enumerate(self.positive.counts, self.positive.offset):
             buckets.append((0, self._bound(index), self._bound(index + 1), count))
         return buckets
 
     def classic_buckets(self) -> list[tuple[float, float]]:
-        """(upper bound, cumulative count) in rising order, `+Inf` last: how a text scrape can show it."""
+        """(upper bound, cumulative count) in rising order, `+Inf` last: how a text scrape can show it.
+
+        Empty buckets at the ends are left out, but for the lower end of the first that is not: SDKs send a negative
+        side that is one empty bucket, and room for larger values than any that came.
+        """
+        filled = self.bounded_buckets()
+        while filled and not filled[-1][3]:
+            filled.pop()
+        first = next((index for index, bucket in enumerate(filled) if bucket[3]), 0)
         buckets: list[tuple[float, float]] = []
         total = 0.0
-        for _, _, right, count in self.bounded_buckets():
+        for rule, left, right, count in filled[first:]:
+            if not total and rule != _CLOSED and math.isfinite(left):
+                buckets.append((left, 0.0))
             total += count
             if not math.isinf(right):
                 buckets.append((right, total))

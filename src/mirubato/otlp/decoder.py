@@ -161,7 +161,7 @@ def _read_metric(resource: ResourceStreams, metric: wire.Metric, rows: Rows, dec
 
 def _read_gauge(resource: ResourceStreams, metric: wire.Metric, rows: Rows, decoded: Decoded) -> None:
     identity = MetricIdentity(metric.name, metric.unit, MetricType.GAUGE)
-    read_numbers(resource.metric(identity, metric.description), metric.gauge.data_points, 0, rows, decoded)
+    read_numbers(resource.metric(identity, metric.description), list(metric.gauge.data_points), 0, rows, decoded)
 
 
 def _checked(temporality: int, *, monotonic: bool) -> int:
@@ -176,14 +176,14 @@ def _read_sum(resource: ResourceStreams, metric: wire.Metric, rows: Rows, decode
     flags = _checked(data.aggregation_temporality, monotonic=data.is_monotonic)
     type_ = MetricType.COUNTER if data.is_monotonic else MetricType.GAUGE
     identity = MetricIdentity(metric.name, metric.unit, type_, sum=True)
-    read_numbers(resource.metric(identity, metric.description), data.data_points, flags, rows, decoded)
+    read_numbers(resource.metric(identity, metric.description), list(data.data_points), flags, rows, decoded)
 
 
 def _read_histogram(resource: ResourceStreams, metric: wire.Metric, rows: Rows, decoded: Decoded) -> None:
     data = metric.histogram
     flags = _checked(data.aggregation_temporality, monotonic=True)
     identity = MetricIdentity(metric.name, metric.unit, MetricType.HISTOGRAM)
-    read_histograms(resource.metric(identity, metric.description), data.data_points, flags, rows, decoded)
+    read_histograms(resource.metric(identity, metric.description), list(data.data_points), flags, rows, decoded)
 
 
 def _read_exponential(resource: ResourceStreams, metric: wire.Metric, rows: Rows, decoded: Decoded) -> None:

@@ -8,6 +8,7 @@ it costs 2.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -23,9 +24,12 @@ class LayoutMismatchError(Exception):
     """A point was not what its key made it look like: the request is to be read without layouts."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the fields of a point are, in what is left of it without its attributes."""
+    """Where the fields of a point are, in what is left of it without its attributes.
+
+    Compared by identity: `Streams.layout_of` makes each one once, and hashing all of it would cost 1 us a metric.
+    """
 
     before: int
     """Bytes before the attributes."""
@@ -44,14 +48,23 @@ class Layout:
     attributes: int
     """Field number of the attributes."""
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """Samples that one point makes: a histogram's count is two, `+Inf` and `_count`."""
         return len(self.fields) - 2 + (self.buckets is not None)
 
+    @cached_property
+    def _between(self) -> slice:
+        return slice(self.before, -self.after or None)
+
     def key(self, point: bytes) -> bytes:
-        """What names the series."""
-        return point[self.before : len(point) - self.after]
+        """What names the series; nothing sensible for a point that is too short, which `fixed` tells."""
+        return point[self._between]
+
+    def keys(self, points: Sequence[bytes]) -> list[bytes]:
+        """The keys of several points."""
+        between = self._between
+        return [point[between] for point in points]
 
     def fits(self, point: bytes) -> bool:
         """Whether a point has this layout."""

@@ -65,7 +65,7 @@ def _all_known(streams: MetricStreams, points: Sequence[bytes], flags: int, rows
     if not streams.known or not rows.use_layouts or not points:
         return None
     known = streams.known[0]
-    keys = list(map(known.layout.key, points))
+    keys = known.layout.keys(points)
     try:
         slots = [known.slots[key] for key in keys]
     except KeyError:

@@ -16,9 +16,13 @@ from mirubato.limits import SHAPE_CACHE_BYTES_MAX, SHAPE_SIGHTINGS_MAX, SHAPES_P
 from mirubato.otlp.columns import Columns
 from mirubato.otlp.fields import FieldMap, map_fields
 from mirubato.otlp.streams import ResourceStreams
+from mirubato.otlp.wire_points import BYTES
 
 _Key = tuple[int, bytes]
 """Length of the ResourceMetrics, and its leading bytes: the resource."""
+
+_RESOURCE = 1 << 3 | BYTES
+"""The tag of `resource` in a ResourceMetrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +144,9 @@ def _windows(buffer: NDArray[np.uint8], length: int) -> NDArray[np.uint64]:
 
 
 def _key(encoded: bytes) -> _Key:
-    """Length and leading field; that is the resource in what exporters write, and anything will do as a key."""
-    if len(encoded) < 3:
-        return len(encoded), encoded
+    """Length and the resource, if that comes first, as exporters write it: values must have no part in a key."""
+    if len(encoded) < 3 or encoded[0] != _RESOURCE:
+        return len(encoded), b""
     low, high = encoded[1], encoded[2]
     size = low + 2 if low < 128 else (low & 127) + (high << 7) + 3
     return len(encoded), encoded[: min(size, 4096)]

@@ -63,7 +63,7 @@ def _why_not(host: str, port: int) -> str | None:
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
-        return error.strerror
+        return str(error.strerror).partition(" (while")[0]
     return None
 
 

@@ -17,7 +17,10 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 Prepare = Callable[[Sequence[Item], int], tuple[Batch, Sequence[Answer | Exception]]]
-"""Requests, and the time in ms -> one batch, and an answer (or the error to raise) for each request."""
+"""Requests, and the time in ms -> one batch, and an answer (or the error to raise) for each request.
+
+A request whose commit was ended by a bug, its own or another's, comes again.
+"""
 
 
 _SEAL_WAIT_S = 0.02

@@ -332,7 +332,12 @@ class Registry:
         self._new.clear()
 
     def undo(self) -> None:
-        """The commit failed: new series go, and the state is what it was."""
+        """The commit failed: new series go, and the state is what it was.
+
+        The epoch rises even if none was new: what a decoder remembers of what it sent on, such as when `target_info` was
+        written last, is of a commit that never was.
+        """
+        self.epoch += 1
         self.state.undo()
         since, made = self._minute
         self._minute = (since, max(0, made - len(self._new)))

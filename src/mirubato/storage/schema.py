@@ -49,7 +49,7 @@ def open_samples(path: Path) -> sqlite3.Connection:
         raise StorageFailed(f"cannot open {path}: {error}") from error
     try:
         _prepare(connection, path)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:  # of a damaged file even the message may be damaged
         connection.close()
         raise StorageFailed(f"cannot use {path}: {error}") from error
     except StorageFailed:

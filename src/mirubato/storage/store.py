@@ -36,7 +36,8 @@ class SampleStore:
             self._next_seq, self.archived = load(connection, self.registry, self.recent, now)
         except Exception as error:
             connection.close()
-            raise StorageFailed(f"{self.path} cannot be read, it may be damaged: {error}") from error
+            reason = str(error) or type(error).__name__
+            raise StorageFailed(f"{self.path} cannot be read, it may be damaged: {reason}") from error
         self.writer = Writer(connection, "samples-writer")
 
     def write(self, connection: sqlite3.Connection, batch: Batch) -> int:

@@ -1,6 +1,6 @@
 """The web port: routes and what joins them. Errors of /api are JSON with a code, a sentence and the setting."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -22,13 +22,10 @@ from mirubato.model.seams import Newest, Selector
 from mirubato.promql.selectors import parse_matchers
 from mirubato.web.exposition import render
 from mirubato.web.history import History
+from mirubato.web.http_server import AsgiApp, Receive, Send
 from mirubato.web.negotiation import negotiate
 from mirubato.web.offload import offload
 from mirubato.web.prometheus_api import PREFIX, PrometheusApi, QueryLimits, refusal
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 Health = Callable[[], Mapping[str, Any]]
 """What /api/health answers; its `status` is `ok` or what is wrong."""

@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 import uvicorn
 
 from mirubato.config import address
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
 class _Uvicorn(uvicorn.Server):
@@ -22,12 +26,12 @@ class _Uvicorn(uvicorn.Server):
 class HttpServer:
     """One port served by uvicorn inside the running loop."""
 
-    def __init__(self, app: Any, what: str) -> None:
+    def __init__(self, app: AsgiApp, what: str) -> None:
         """`what` is what the port is for, as an error names it."""
         self._what = what
         self._server = _Uvicorn(
             uvicorn.Config(
-                app,
+                _quiet(app),
                 http="httptools",
                 ws="none",
                 lifespan="off",
@@ -49,7 +53,8 @@ class HttpServer:
         try:
             self._socket = socket.create_server((host, port), family=family)
         except OSError as error:
-            raise OSError(f"cannot listen on {address(host, port)} for {self._what}: {error.strerror}") from error
+            reason = str(error.strerror).partition(" (while")[0]  # Python adds the address, which we name anyway
+            raise OSError(f"cannot listen on {address(host, port)} for {self._what}: {reason}") from error
         self.port = int(self._socket.getsockname()[1])
 
     async def start(self) -> None:
@@ -68,6 +73,27 @@ class HttpServer:
             return
         done, _ = await asyncio.wait([self._task], timeout=grace_s)
         if not done:
-            self._server.force_exit = True
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await self._hang_up()
+            await self._task
+
+    async def _hang_up(self) -> None:
+        """Close what is still open. Who waits for a body sees that its sender is gone; who computes is cancelled."""
+        self._server.force_exit = True
+        state = self._server.server_state
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0.01)
+        tasks = list(state.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _quiet(app: AsgiApp) -> AsgiApp:
+    """Cancelled while the gateway leaves, a request ends without a trace in the log."""
+
+    async def answer(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    return answer
