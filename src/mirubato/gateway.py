@@ -213,7 +213,10 @@ class Gateway:
         """Idle series leave memory; on the writer thread, which alone changes the registry."""
         while True:
             await asyncio.sleep(_EVICT_EVERY_S)
-            await asyncio.to_thread(self.store.writer.call, lambda _: self.store.evict(now_ms()), transaction=False)
+            try:
+                await asyncio.to_thread(self.store.writer.call, lambda _: self.store.evict(now_ms()), transaction=False)
+            except Exception:  # noqa: BLE001  (the next minute tries again; memory is all that is at stake)
+                _log.exception("letting idle series go failed")
 
     def _ports_file(self) -> Path:
         return self._config.data_dir / "gateway.json"

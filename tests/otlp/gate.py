@@ -62,13 +62,21 @@ class Gate:
         self.registry.committed()
         return answers
 
-    def attempt(self, bodies: Sequence[bytes], now: int) -> tuple[Held, Sequence[Outcome | Exception]]:
-        """The same, but the commit fails: what would have been stored."""
+    def attempt(
+        self, bodies: Sequence[bytes], now: int, *, forget: bool = True
+    ) -> tuple[Held, Sequence[Outcome | Exception]]:
+        """The same, but the commit fails: what would have been stored.
+
+        Without `forget`, what was learned stays unless there are new series; then only target_info is not what it was.
+        """
         self.registry.begin(now)
         batch, answers = self.intake.prepare(bodies, now)
         held = Held()
         self._keep(batch, held)
-        self.registry.undo()
+        if forget or self.registry.unsaved():
+            self.registry.undo()
+        else:
+            self.registry.state.undo()
         return held, answers
 
     def labels(self, slot: int) -> Labels:

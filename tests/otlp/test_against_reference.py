@@ -52,7 +52,7 @@ def check(commits: Sequence[Sequence[bytes]], rules: Rules, *, shapes: bool = Tr
     return gate
 
 
-@moderately(200)
+@moderately(120)
 @given(sequences())
 def test_every_path_holds_what_the_reference_holds(commits: list[list[bytes]]) -> None:
     check(commits, TIGHT)
@@ -60,13 +60,13 @@ def test_every_path_holds_what_the_reference_holds(commits: list[list[bytes]]) -
     check(commits, TIGHT, shapes=False, layouts=False)
 
 
-@moderately(40)
+@moderately(30)
 @given(sequences(), st.booleans())
 def test_without_zero_samples(commits: list[list[bytes]], shapes: bool) -> None:
     check(commits, Rules(zero_samples=False, promoted=("service.name", "a.b", "k")), shapes=shapes)
 
 
-@moderately(40)
+@moderately(30)
 @given(sequences(known=True))
 def test_shapes_are_known_from_the_third_time_on(commits: list[list[bytes]]) -> None:
     gate = check(commits, Rules())
@@ -74,7 +74,7 @@ def test_shapes_are_known_from_the_third_time_on(commits: list[list[bytes]]) -> 
     assert gate.shapes.hits == exports * (TURNS - 2) // TURNS
 
 
-@moderately(150)
+@moderately(80)
 @given(sequences(), st.data())
 def test_changed_requests_among_others(commits: list[list[bytes]], data: st.DataObject) -> None:
     last = commits.pop()

@@ -232,20 +232,51 @@ def test_deep_attributes(levels: int, maps: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["name", "description", "unit", "schema_url", "scope", "metadata", "resource", "key", "value", "exemplar"]
+    "place",
+    [
+        "name",
+        "description",
+        "unit",
+        "schema_url",
+        "scope schema_url",
+        "scope",
+        "metadata",
+        "resource",
+        "key",
+        "value",
+        "exemplar",
+    ],
 )
 def test_text_that_is_not_utf8(place: str) -> None:
-    def at(here: str, field: int) -> bytes:
-        return part(field, NOT_UTF8) if place == here else b""
+    def at(here: str, content: bytes) -> bytes:
+        return content if place == here else b""
 
-    one = attribute("a", "1") + at("key", 1) + part(2, text(1, "1") + at("value", 1))
-    raw = number(one, value=fixed64(4, 9.5), more=part(5, part(7, at("exemplar", 1))) if place == "exemplar" else b"")
-    named = metric(raw, more=at("name", 1) + at("description", 2) + at("unit", 3) + part(12, at("metadata", 1)))
-    resource = RESOURCE + part(1, at("resource", 1))
-    scope = part(1, text(1, "s") + at("scope", 2)) + part(2, named)
-    body = part(1, part(1, resource) + part(2, scope) + at("schema_url", 3))
-    gate = everywhere(*known(body_of(metric(number(attribute("a", "1"))))))
-    assert refused(gate, body)
+    one = attribute("a", "1") + at("key", part(1, NOT_UTF8)) + at("value", part(2, part(1, NOT_UTF8)))
+    exemplar = at("exemplar", part(5, part(7, part(1, NOT_UTF8))))
+    texts = at("name", part(1, NOT_UTF8)) + at("description", part(2, NOT_UTF8)) + at("unit", part(3, NOT_UTF8))
+    named = metric(number(one, more=exemplar), more=texts + at("metadata", part(12, part(1, NOT_UTF8))))
+    resource = part(1, RESOURCE + at("resource", part(1, part(1, NOT_UTF8))))
+    scope = at("scope", part(1, part(1, NOT_UTF8))) + part(2, named) + at("scope schema_url", part(3, NOT_UTF8))
+    body = part(1, resource + part(2, scope) + at("schema_url", part(3, NOT_UTF8)))
+    for layouts in (True, False):
+        gate = Gate(RULES, layouts=layouts)
+        for plain in known(body_of(metric(number(attribute("a", "1"))))):
+            assert not refused(gate, plain)
+        assert refused(gate, body)
+
+
+def test_metadata_is_ignored() -> None:
+    everywhere(*known(body_of(metric(number(), more=part(12, attribute("k", "v"))))))
+
+
+@pytest.mark.parametrize("attributes", [(), (attribute("a", "1"),)])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_points_that_are_parts_of_a_point(attributes: tuple[bytes, ...], backwards: bool) -> None:
+    framed = b"".join(part(7, one) for one in attributes)
+    whole = framed + number() if backwards else number() + framed
+    for at in range(len(whole) + 1):
+        halves = whole[:at], whole[at:]
+        everywhere(*known(body_of(metric(whole))), body_of(metric(*halves)), body_of(metric(*halves, whole)))
 
 
 @pytest.mark.parametrize(
@@ -271,10 +302,9 @@ def test_no_request_at_all(body: bytes) -> None:
 
 def test_points_of_a_refused_metric_are_judged_too() -> None:
     gate = Gate(RULES)
-    nameless = body_of(part(5, part(1, number(NOT_UTF8))))
-    assert refused(gate, nameless)
-    unspecified = body_of(text(1, "x") + part(7, part(1, b"\xff")))
-    assert refused(gate, unspecified)
+    assert not refused(gate, body_of(metric(number())))
+    assert refused(gate, body_of(part(5, part(1, number(NOT_UTF8)))))  # a metric without a name
+    assert refused(gate, body_of(text(1, "x") + part(7, part(1, b"\xff"))))  # ... and one without a temporality
 
 
 def test_a_bad_request_leaves_the_others_of_its_commit_alone() -> None:

@@ -19,9 +19,11 @@ from tests.otlp.otlp_json import messages, to_json
 from tests.otlp.reference import Reference, Rules
 from tests.otlp.requests import decoded
 
-MODERATELY = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+
+def moderately(examples: int) -> settings:
+    """Settings of a property whose examples are large."""
+    slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(max_examples=examples, deadline=None, suppress_health_check=slow)
 
 
 def read(document: Any, signal: Signal = Signal.METRICS) -> Message:
@@ -36,7 +38,7 @@ def why_refused(document: Any) -> str:
     return str(refused.value)
 
 
-@MODERATELY
+@moderately(150)
 @given(st.sampled_from(Signal), st.booleans(), st.data())
 def test_any_request(signal: Signal, wide_as_numbers: bool, data: st.DataObject) -> None:
     message = REQUESTS[signal](**data.draw(messages(REQUESTS[signal].DESCRIPTOR)))
@@ -44,7 +46,7 @@ def test_any_request(signal: Signal, wide_as_numbers: bool, data: st.DataObject)
     assert to_protobuf(signal, document) == message.SerializeToString()
 
 
-@MODERATELY
+@moderately(25)
 @given(sequences())
 def test_metrics_are_stored_alike(commits: list[list[bytes]]) -> None:
     gate, reference = Gate(Rules()), Reference(Rules())

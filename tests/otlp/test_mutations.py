@@ -42,7 +42,7 @@ class Victim:
         """Compare what is made of a body with the reference; whether it is a request at all."""
         if self.gate.registry.epoch != self._epoch:  # it made series, and the undo has cost all that was known
             self._warm()
-        held, answers = self.gate.attempt([body], NOW)
+        held, answers = self.gate.attempt([body], NOW, forget=False)
         reference = self._seen.branch()
         try:
             expected = reference.take(body, NOW)

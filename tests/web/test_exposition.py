@@ -274,6 +274,21 @@ class TestConflicts:
             (f"{name}_bucket", (("le", "+Inf"),)): "3",
         }
 
+    def test_a_histogram_whose_count_was_overwritten(self, gateway: Running) -> None:
+        """A summary of its name and labels has written to the same series."""
+        name, at = fresh(), now_ms()
+        other = summary(name, {0.5: 1.0}, 4, 7.0)
+        other.summary.data_points[0].time_unix_nano = at * 1_000_000
+        send(gateway, histogram(name, buckets([1, 2], [1.0], 3.5, at)), other)
+        found = families(gateway, f'{{__name__=~"{name}_.*"}}', accept=OPENMETRICS)
+        assert {family.type for family in found.values()} == {"unknown"}
+        assert samples(found.values()) == {
+            (f"{name}_bucket", (("le", "1"),)): "1",
+            (f"{name}_bucket", (("le", "+Inf"),)): "3",
+            (f"{name}_count", ()): "4",
+            (f"{name}_sum", ()): "7",
+        }
+
     @BOTH
     def test_a_histogram_beside_a_summary(self, gateway: Running, accept: str) -> None:
         name = fresh()

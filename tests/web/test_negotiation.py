@@ -1,6 +1,8 @@
 """Accept headers and the format they get."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mirubato.web.negotiation import OPENMETRICS, TEXT, negotiate
 
@@ -60,3 +62,15 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
 def test_formats(accept: str, content_type: str) -> None:
     found = negotiate(accept)
     assert (found.openmetrics, found.content_type) == (content_type.startswith("application/"), content_type)
+
+
+PARTS = st.sampled_from(
+    ["application/openmetrics-text", "text/plain", "*/*", ";q=", ";escaping=", "0.5", ",", ";", "="]
+)
+
+
+@given(st.one_of(st.text(), st.lists(PARTS).map("".join)))
+def test_any_header_gets_a_format_that_we_have(accept: str) -> None:
+    found = negotiate(accept)
+    assert found.content_type.startswith(OPENMETRICS if found.openmetrics else TEXT)
+    assert found.openmetrics <= ("application/openmetrics-text" in accept.lower())

@@ -67,7 +67,7 @@ class SeriesRegistry(Protocol):
 
     @property
     def epoch(self) -> int:
-        """Rises when slots may have died; whoever remembers slots forgets them then."""
+        """Rises when slots may have died or a commit was taken back; whoever remembers slots forgets them then."""
         ...
 
     @property

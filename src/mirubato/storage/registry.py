@@ -334,8 +334,8 @@ class Registry:
     def undo(self) -> None:
         """The commit failed: new series go, and the state is what it was.
 
-        The epoch rises even if none was new: what a decoder remembers of what it sent on, such as when `target_info` was
-        written last, is of a commit that never was.
+        The epoch rises even if none was new: what a decoder remembers of its last request, such as that it wrote
+        `target_info`, is of a commit that never was.
         """
         self.epoch += 1
         self.state.undo()

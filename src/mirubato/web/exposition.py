@@ -4,9 +4,9 @@ Sources: prometheus/docs, instrumenting/exposition_formats.md and specs/om/open_
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TypeVar
 
 from mirubato.limits import EXEMPLAR_LABEL_CHARS_MAX
@@ -59,9 +59,11 @@ def _groups(newest: Sequence[Newest], *, openmetrics: bool) -> dict[Family, list
     left: list[Newest] = []
     families = _by(lambda sample: sample.family, _flat(newest))
     for family in sorted(families, key=lambda one: _RANK[one.type]):
-        samples = _in_order(family, families[family]) if family.type in _BOUND else families[family]
+        points = _points(family, families[family]) if family.type in _BOUND else [families[family]]
+        samples = [sample for point in points for sample in point]
         names = _names(family, openmetrics=openmetrics)
-        if owners.keys().isdisjoint(names) and (not openmetrics or _is_proper(family, samples)):
+        fits = not openmetrics or all(_is_proper(family, point) for point in points)
+        if fits and owners.keys().isdisjoint(names):
             groups[family] = samples
             owners.update(dict.fromkeys(names, family))
         else:
@@ -102,8 +104,8 @@ def _classic(sample: Newest, histogram: Histogram) -> Iterator[Newest]:
             yield replace(sample, id=-sample.id, labels=labels, value=value, histogram=None)
 
 
-def _in_order(family: Family, samples: Sequence[Newest]) -> list[Newest]:
-    """The samples of one point next to each other, by rising `le` or `quantile`, as the formats ask.
+def _points(family: Family, samples: Sequence[Newest]) -> list[list[Newest]]:
+    """The samples of each point next to each other, by rising `le` or `quantile`, as the formats ask.
 
     Only those of its newest time, and of one histogram if there is a classic and a native one: where an app has changed
     its buckets, the old ones are no part of the new point.
@@ -114,11 +116,8 @@ def _in_order(family: Family, samples: Sequence[Newest]) -> list[Newest]:
         plain = tuple(pair for pair in sample.labels if pair[0] not in (NAME, label))
         version = (sample.timestamp, min(sample.id, 0))
         points.setdefault(plain, {}).setdefault(version, []).append((_bound(family, sample), sample))
-    ordered = []
-    for versions in points.values():
-        newest = sorted(versions[max(versions)], key=lambda entry: entry[0])
-        ordered += [sample for _, sample in newest]
-    return ordered
+    newest = (versions[max(versions)] for versions in points.values())
+    return [[sample for _, sample in sorted(point, key=lambda entry: entry[0])] for point in newest]
 
 
 def _bound(family: Family, sample: Newest) -> float:
@@ -130,29 +129,38 @@ def _bound(family: Family, sample: Newest) -> float:
     return float(labels[label])
 
 
-def _is_proper(family: Family, samples: Sequence[Newest]) -> bool:
+def _is_proper(family: Family, point: Sequence[Newest]) -> bool:
     """Whether OpenMetrics takes these samples under their type.
 
     It wants counters, counts, sums and quantiles of 0 or more; no sum beside negative buckets, and no count without a
-    sum; quantiles of 0 to 1; and no `le` or `quantile` but its own.
+    sum; buckets that rise to the count, in whole numbers; quantiles of 0 to 1; and no `le` or `quantile` but its own.
     """
-    if family.type is MetricType.COUNTER:
-        return all(sample.value >= 0 for sample in samples)
     if family.type not in _BOUND:
-        return True
+        return family.type is not MetricType.COUNTER or all(sample.value >= 0 for sample in point)
     label, end = _BOUND[family.type]
-    names: Counter[str] = Counter()
-    for sample in samples:
+    bounded: list[tuple[float, float]] = []
+    whole: dict[str, float] = {}
+    for sample in point:
         labels = dict(sample.labels)
-        name = labels[NAME]
-        names[name] += 1
-        if (label in labels) != (name == family.name + end) or _bound(family, sample) < 0:
+        if labels[NAME] == family.name + end:
+            bounded.append((float(labels[label]), sample.value))
+        elif label in labels or not sample.value >= 0:
             return False
-        if name == family.name and (sample.value < 0 or _bound(family, sample) > 1):
-            return False
-        if name != family.name and not sample.value >= 0:
-            return False
-    return names[f"{family.name}_count"] == names[f"{family.name}_sum"]
+        else:
+            whole[labels[NAME].removeprefix(family.name)] = sample.value
+    if ("_count" in whole) != ("_sum" in whole) or not float(whole.get("_count", 0)).is_integer():
+        return False
+    if family.type is MetricType.SUMMARY:
+        return all(0 <= quantile <= 1 and not value < 0 for quantile, value in bounded)
+    return _rises_to(whole.get("_count"), bounded)
+
+
+def _rises_to(count: float | None, buckets: Sequence[tuple[float, float]]) -> bool:
+    """Whether these (bound, cumulative count) make a histogram without negative bounds."""
+    if not buckets or buckets[0][0] < 0 or buckets[-1][0] != math.inf:
+        return False
+    rising = all(low <= high and float(low).is_integer() for (_, low), (_, high) in pairwise(buckets))
+    return rising and count in (None, buckets[-1][1])
 
 
 def _names(family: Family, *, openmetrics: bool) -> list[str]:

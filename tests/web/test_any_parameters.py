@@ -1,0 +1,38 @@
+"""Whatever stands in a URL or a form, the answer is a success or says what is wrong; it is never our mistake."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.gateways import API, Running
+
+WORDS = ["up", '{job="shop"}', "up[5m]", "1h", "now", "0", "-1", "1e308", "NaN", "1700000000", "2023-11-14T22:13:20Z"]
+LONG = ["9" * 5000, "1" * 400, "292y", "1e15", "-1e15", "9007199254740.991", "9007199254740.993", "0.0005", "1e-320"]
+TEXTS = st.one_of(st.sampled_from(WORDS + LONG), st.text(max_size=20))
+NAMES = ["query", "time", "start", "end", "step", "limit", "timeout", "lookback_delta", "match[]", "metric", "group_by"]
+PARAMETERS = st.dictionaries(st.sampled_from(NAMES), TEXTS)
+ENDPOINTS = ["query", "query_range", "series", "labels", "label/job/values", "metadata", "status/buildinfo"]
+
+
+@given(st.sampled_from(ENDPOINTS), PARAMETERS, st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_the_prometheus_api(gateway: Running, endpoint: str, parameters: dict[str, Any], form: bool) -> None:
+    ask = gateway.post if form and endpoint in ("query", "query_range", "series", "labels") else gateway.get
+    reply = ask(f"{API}/{endpoint}", **parameters)
+    answer = reply.json()
+    if reply.status_code == 200:
+        assert answer["status"] == "success"
+    else:
+        assert (reply.status_code, answer["errorType"]) in ((400, "bad_data"), (422, "execution"), (503, "timeout"))
+        assert answer["error"]
+
+
+@given(PARAMETERS)
+@settings(max_examples=100, deadline=None)
+def test_history_and_scrape(gateway: Running, parameters: dict[str, Any]) -> None:
+    for path in ("/api/metrics", "/api/prometheus", "/api/prometheus/federate"):
+        reply = gateway.get(path, **parameters)
+        assert reply.status_code in (200, 400, 422, 503)
+        if reply.status_code != 200:
+            assert set(reply.json()) == {"code", "message"}
