@@ -95,6 +95,7 @@ def test_each_step_sees_the_newest_sample_of_its_look_back(
 @given(SAMPLES, st.integers(0, 1_300_000), st.integers(1, 2_000_000))
 @settings(max_examples=60, deadline=None)
 @example({0: STALE}, 10, 20)
+@example({0: 1.0, 100: STALE}, 120, 50)
 def test_a_range_holds_its_samples_without_the_left_end(
     gateway: Running, samples: Samples, at: int, length: int
 ) -> None:
