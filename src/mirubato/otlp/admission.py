@@ -195,8 +195,9 @@ def _follow(
     verdicts = np.zeros((3, len(pending.slots)), np.bool_)
     _, inverse, counts = np.unique(pending.slots, return_inverse=True, return_counts=True)
     once = counts[inverse] == 1
-    _follow_at_once(np.flatnonzero(once), pending, state, oldest, verdicts)
-    _follow_in_turn(np.flatnonzero(~once), pending, state, oldest, verdicts)
+    with np.errstate(over="ignore"):  # a total beyond float64 is infinite
+        _follow_at_once(np.flatnonzero(once), pending, state, oldest, verdicts)
+        _follow_in_turn(np.flatnonzero(~once), pending, state, oldest, verdicts)
     begins, repeats, older = verdicts
     zeros = (pending.slots[begins], pending.starts[begins]) if begins.any() else None
     if repeats.any() or older.any():

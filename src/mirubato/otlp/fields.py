@@ -66,7 +66,8 @@ class FieldMap:
 
     def first_time(self, columns: Columns) -> int:
         """Time (ns) of a metric's first point, the first that is not 0."""
-        return next((time for first in self.firsts if (time := int(columns.times[first]))), 0)
+        times = columns.times
+        return int(times[self.firsts[0]]) or next((int(time) for time in times[list(self.firsts)] if time), 0)
 
     def columns(self, gathered: NDArray[np.uint64]) -> Columns:
         """Gathered fields as columns."""

@@ -17,13 +17,11 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from mirubato.errors import BadRequest
+from mirubato.limits import MESSAGE_DEPTH_MAX
 from mirubato.otlp.signals import REQUESTS, Signal
 
 _HEX_FIELDS = frozenset(("trace_id", "span_id", "parent_span_id"))
 _SPECIAL_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-
-# Messages within messages that protobuf can read back (upb's default).
-_DEPTH_MAX = 100
 
 
 def to_protobuf(signal: Signal, body: bytes) -> bytes:
@@ -40,8 +38,8 @@ def to_protobuf(signal: Signal, body: bytes) -> bytes:
 def _fill(message: Message, document: Any, path: str, depth: int) -> None:
     if not isinstance(document, dict):
         raise BadRequest(f"{path or 'the request'} must be an object")
-    if depth > _DEPTH_MAX:
-        raise BadRequest(f"{path[:100]}... is nested more than {_DEPTH_MAX} messages deep")
+    if depth > MESSAGE_DEPTH_MAX:
+        raise BadRequest(f"{path[:100]}... is nested more than {MESSAGE_DEPTH_MAX} messages deep")
     known = _fields(message.DESCRIPTOR)
     for key, value in document.items():
         field = known.get(key)

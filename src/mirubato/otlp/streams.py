@@ -10,7 +10,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from mirubato.errors import ConfigError
-from mirubato.limits import ATTRIBUTE_CACHE_ENTRIES_MAX, LAYOUTS_IN_ALL_MAX, LAYOUTS_MAX
+from mirubato.limits import ATTRIBUTE_CACHE_ENTRIES_MAX, ATTRIBUTE_CACHE_ENTRY_BYTES, LAYOUTS_IN_ALL_MAX, LAYOUTS_MAX
 from mirubato.model.labels import NAME, Family, Labels, MetricType, labels_of
 from mirubato.model.samples import Kind
 from mirubato.model.seams import PointRefused, SeriesRegistry
@@ -74,9 +74,6 @@ class MetricIdentity(NamedTuple):
 Learn = Callable[[bytes], Layout | None]
 """Makes the layout of a point."""
 
-_ENTRY_BYTES = 300
-"""What an entry of the caches takes if its key is short; longer ones count as more than one."""
-
 
 class Streams:
     """All resources that have been seen; forgets them when the registry's epoch changes or too many gather."""
@@ -121,7 +118,7 @@ class Streams:
 
     def grown(self, nbytes: int) -> None:
         """Count one entry more, with a key of so many bytes."""
-        self._entries += 1 + nbytes // _ENTRY_BYTES
+        self._entries += 1 + nbytes // ATTRIBUTE_CACHE_ENTRY_BYTES
 
     def refresh(self) -> bool:
         """Forget everything if slots may have died or the caches are full; call between requests."""
