@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.machine import commit, machine, today
-from bench.parts import append, decode, disk, ingest, kill, start, visible
+from bench.parts import append, decode, disk, ingest, kill, query, start, visible
 from bench.peers import GATEWAY_COMMAND, gateway
 from bench.plan import Plan, progress
 from bench.tables import Section, write
@@ -20,12 +20,13 @@ PARTS: dict[str, Callable[[Plan], Section]] = {
     "append": append.run,
     "ingest": ingest.run,
     "visible": visible.run,
+    "query": query.run,
     "disk": disk.run,
     "kill": kill.run,
     "start": start.run,
 }
 DESCRIPTION = "Measures the gateway against its targets; bench/README.md says how."
-EPILOG = """Load goes to 127.0.0.1 only. All parts take about 25 minutes with 3 rounds, with --quick about 4.
+EPILOG = """Load goes to 127.0.0.1 only. All parts take about 27 minutes with 3 rounds, with --quick about 4.
 Exit status: 0 every target was reached, 1 some were not or a part could not be measured, 2 bad usage."""
 
 

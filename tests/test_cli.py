@@ -3,6 +3,7 @@
 import gc
 import importlib.metadata
 import json
+import math
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -20,7 +22,7 @@ import pytest
 from mirubato.cli import main
 from tests.support.doors import HTTP
 from tests.support.gateways import Running, running
-from tests.support.requests import gauge, metrics, number
+from tests.support.requests import exponential, fresh, gauge, metrics, now_ms, number, powers
 
 READY_S, LEAVE_S = 30, 10
 FREE_PORTS = ["--grpc-port", "0", "--otlp-http-port", "0", "--web-port", "0"]
@@ -30,10 +32,11 @@ FREE_PORTS = ["--grpc-port", "0", "--otlp-http-port", "0", "--web-port", "0"]
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No mirubato.toml, no mirubato-data but the test's own; and what `gateway` sets for its process is set back."""
     monkeypatch.chdir(tmp_path)
-    threshold, stack = gc.get_threshold(), threading.stack_size()
+    threshold, stack, switch = gc.get_threshold(), threading.stack_size(), sys.getswitchinterval()
     yield
     gc.set_threshold(*threshold)
     threading.stack_size(stack)
+    sys.setswitchinterval(switch)
 
 
 class TestUsage:
@@ -52,6 +55,12 @@ class TestUsage:
             ["gateway", "--grpc-port"],
             ["health", "--nonsense"],
             ["version", "extra"],
+            ["query"],
+            ["query", "up", "extra"],
+            ["query", "up", "--range", "x"],
+            ["query", "up", "--range", "0s"],
+            ["query", "up", "--step", "-1s"],
+            ["query", "up", "--time", "yesterday"],
         ],
     )
     def test_bad_usage_is_2(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,7 +69,9 @@ class TestUsage:
         assert left.value.code == 2
         assert "usage: mirubato" in capsys.readouterr().err
 
-    @pytest.mark.parametrize("arguments", [["--help"], ["gateway", "--help"], ["health", "--help"]])
+    @pytest.mark.parametrize(
+        "arguments", [["--help"], ["gateway", "--help"], ["health", "--help"], ["query", "--help"]]
+    )
     def test_help_is_0(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as left:
             main(arguments)
@@ -119,6 +130,10 @@ class Impostor(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.answer)
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.do_GET()
+
     def log_request(self, *_: object) -> None:
         """Nothing."""
 
@@ -164,6 +179,138 @@ class TestHealth:
         with impostor(answer) as port:
             assert main(["health", "--web-port", str(port)]) == 1
         assert f"no gateway answers at 127.0.0.1:{port}: " in capsys.readouterr().err
+
+
+class TestQuery:
+    """The shared gateway, found by its address."""
+
+    @pytest.fixture
+    def stock(self, gateway: Running) -> str:
+        """Two series of a gauge, one sample each 15 s for 5 minutes; the second has a hole."""
+        name, now = fresh("stock"), now_ms()
+        points = [
+            number(float(value * step), now - 15_000 * (20 - step), zone=zone, shelf="1")
+            for step in range(21)
+            for zone, value in (("a", 1), ("b", 2))
+            if zone == "a" or not 5 < step < 10
+        ]
+        assert HTTP.export(gateway, "metrics", metrics(gauge(name, *points))).code == 0
+        return name
+
+    def ask(self, gateway: Running, *arguments: str) -> int:
+        return main(["query", *arguments, "--url", gateway.url("web_port")])
+
+    def test_a_vector_is_a_table(self, gateway: Running, stock: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.ask(gateway, stock) == 0
+        out, err = capsys.readouterr()
+        pad = " " * (len(stock) - len("metric"))
+        assert out.splitlines() == [
+            f"metric{pad}  job   service_name  shelf  zone  value",
+            f"{stock}  shop  shop          1      a        20",
+            f"{stock}  shop  shop          1      b        40",
+        ]
+        assert err == ""
+
+    def test_at_a_time(self, gateway: Running, stock: str, capsys: pytest.CaptureFixture[str]) -> None:
+        then = now_ms() / 1000 - 150
+        for text in (str(then), datetime.fromtimestamp(then, UTC).isoformat()):
+            assert self.ask(gateway, f'{stock}{{zone="a"}} * 2', "--time", text) == 0
+            value = capsys.readouterr().out.split()[-1]
+            assert 0 < float(value) < 40
+
+    @pytest.mark.parametrize(("query", "shown"), [("1+1", "2\n"), ('"a b"', "a b\n"), ("vector(7)", "value\n    7\n")])
+    def test_without_series(self, gateway: Running, query: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.ask(gateway, query) == 0
+        assert capsys.readouterr().out == shown
+
+    def test_samples_of_a_range_vector(self, gateway: Running, stock: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.ask(gateway, f'{stock}{{zone="a"}}[40s]') == 0
+        name, *samples = capsys.readouterr().out.splitlines()
+        assert name == f'{stock}{{job="shop", service_name="shop", shelf="1", zone="a"}}'
+        assert [line.split()[-1] for line in samples] == ["18", "19", "20"]
+
+    def test_native_histograms(self, gateway: Running, capsys: pytest.CaptureFixture[str]) -> None:
+        name = fresh()
+        assert HTTP.export(gateway, "metrics", metrics(exponential(name, powers([1, 2], total=4.5)))).code == 0
+        assert self.ask(gateway, name) == 0
+        assert capsys.readouterr().out.splitlines()[1].endswith("count 3, sum 4.5")
+        assert self.ask(gateway, name, "--range", "1m") == 0
+        assert "native histograms, which are not drawn" in capsys.readouterr().out
+
+    def test_a_range_is_a_plot(self, gateway: Running, stock: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.ask(gateway, stock, "--range", "5m", "--step", "15s") == 0
+        out, err = capsys.readouterr()
+        *drawn, first, second = out.splitlines()
+        assert (first, second) == (f'a {stock}{{zone="a"}}  20', f'b {stock}{{zone="b"}}  40')
+        assert any("a" in line and "│" in line for line in drawn)
+        assert any("b" in line and "│" in line for line in drawn)
+        assert all(len(line) <= 100 for line in drawn)
+        assert ("\x1b" in out, err) == (False, "")
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, 1e308])
+    def test_a_plot_of_one_value(self, gateway: Running, value: float, capsys: pytest.CaptureFixture[str]) -> None:
+        name = fresh()
+        assert HTTP.export(gateway, "metrics", metrics(gauge(name, number(value)))).code == 0
+        assert self.ask(gateway, name, "--range", "1h") == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith(f"a {name}")
+
+    def test_more_series_than_a_plot_can_show(self, gateway: Running, capsys: pytest.CaptureFixture[str]) -> None:
+        name = fresh()
+        points = [number(1.0, number=str(index)) for index in range(15)]
+        assert HTTP.export(gateway, "metrics", metrics(gauge(name, *points))).code == 0
+        assert self.ask(gateway, name, "--range", "1m") == 0
+        assert "3 more series are not shown" in capsys.readouterr().err
+
+    def test_json(self, gateway: Running, stock: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.ask(gateway, stock, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["resultType"] == "vector"
+        assert self.ask(gateway, stock, "--json", "--range", "1m") == 0
+        assert json.loads(capsys.readouterr().out)["resultType"] == "matrix"
+
+    @pytest.mark.parametrize("range_", [[], ["--range", "1m"]])
+    def test_nothing(self, gateway: Running, range_: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.ask(gateway, "absent_x", *range_) == 0
+        assert capsys.readouterr() == ("", "mirubato: no series\n")
+
+    def test_notes_are_told(self, gateway: Running, stock: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.ask(gateway, f"rate({stock}[5m])") == 0
+        out, err = capsys.readouterr()
+        assert out
+        assert err.startswith("mirubato: PromQL info: metric might not be a counter")
+
+    def test_an_expression_that_is_none_is_2(self, gateway: Running, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.ask(gateway, "up{") == 2
+        assert "1:4: parse error" in capsys.readouterr().err
+        assert self.ask(gateway, "up", "--step", "5s") == 2
+        assert "--step needs --range" in capsys.readouterr().err
+        assert self.ask(gateway, "up", "--range", "1y", "--step", "1s") == 2
+        assert "11,000 points" in capsys.readouterr().err
+
+    def test_one_without_an_answer_is_1(self, gateway: Running, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.ask(gateway, 'label_replace(vector(1), "a", "b", "c", "(")') == 1
+        assert "invalid regular expression" in capsys.readouterr().err
+
+    def test_of_a_gateway_on_a_free_port(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with running(tmp_path):
+            assert main(["query", "1", "--data-dir", str(tmp_path)]) == 0
+        assert main(["query", "1", "--data-dir", str(tmp_path), "--web-port", "0"]) == 2
+        assert "does not tell the real one" in capsys.readouterr().err
+
+    def test_of_another_prometheus(self, gateway: Running, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["query", "1", "--url", gateway.url("web_port", "/api/prometheus/")]) == 0
+        assert capsys.readouterr().out == "1\n"
+
+    def test_of_none(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+        assert main(["query", "1", "--url", f"http://127.0.0.1:{port}"]) == 1
+        assert f"no gateway answers at http://127.0.0.1:{port}: " in capsys.readouterr().err
+
+    @pytest.mark.parametrize("answer", [b"<html>", b"", b"{}", b"[]", b"\xff"])
+    def test_of_something_else(self, answer: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+        with impostor(answer) as port:
+            assert main(["query", "1", "--url", f"http://127.0.0.1:{port}"]) == 1
+        assert "is no gateway" in capsys.readouterr().err
 
 
 @contextmanager

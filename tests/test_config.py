@@ -51,6 +51,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "query_timeout": ("250ms", 250),
     "max_query_series": ("11", 11),
     "max_query_samples": ("12", 12),
+    "promql_experimental": ("off", False),
 }
 
 each_setting = pytest.mark.parametrize(("name", "text", "value"), [(name, *one) for name, one in OTHERS.items()])

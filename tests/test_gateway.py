@@ -152,6 +152,16 @@ def test_a_query_that_is_being_computed_does_not_hold_it(
     assert not caplog.records
 
 
+def test_readers_are_closed(tmp_path: Path) -> None:
+    with running(tmp_path) as one:
+        assert HTTP.export(one, "metrics", metrics(gauge("up", number(1.0)))).code == 0
+        assert one.value("up") == "1"
+        reader = one.gateway.reader
+        assert reader._connections
+    assert not reader._connections
+    assert not (tmp_path / "samples.db-wal").exists(), "the last one to close clears the log"
+
+
 def test_idle_series_leave_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweep is called again and again; what it does is the storage's."""
     monkeypatch.setattr("mirubato.gateway._EVICT_EVERY_S", 0.01)

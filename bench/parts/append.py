@@ -13,12 +13,12 @@ from bench.loads import Queues, Request
 from bench.plan import Plan, progress
 from bench.tables import Section
 from bench.yardstick import count
+from mirubato.admission.intake import Intake
+from mirubato.admission.labels import LabelLimits
+from mirubato.admission.rules import TimeBounds
 from mirubato.config import Config
 from mirubato.model.seams import Outcome
-from mirubato.otlp.admission import TimeBounds
 from mirubato.otlp.decoder import Decoder
-from mirubato.otlp.intake import Intake
-from mirubato.otlp.streams import LabelLimits
 from mirubato.storage.appending import Appender
 from mirubato.storage.registry import SeriesLimits
 from mirubato.storage.sealing import Sealer, SealSettings
@@ -53,16 +53,16 @@ def opened(directory: Path) -> Iterator[SampleStore]:
         store.close(10)
 
 
-def intake(store: SampleStore) -> Intake:
+def intake(store: SampleStore) -> Intake[bytes]:
     """Decoder and rules with default settings."""
     config = Config()
     limits = LabelLimits(config.max_labels, config.max_label_name_bytes, config.max_label_value_bytes)
     decoder = Decoder(store.registry, limits, config.promote_resource_attributes)
     bounds = TimeBounds(config.retention_raw, config.future_max, config.start_time_zero_samples)
-    return Intake(decoder, store.registry.state, bounds)
+    return Intake(decoder.decode, store.registry.state, bounds)
 
 
-async def append_all(store: SampleStore, sealer: Sealer, prepare: Intake, queues: Queues) -> None:
+async def append_all(store: SampleStore, sealer: Sealer, prepare: Intake[bytes], queues: Queues) -> None:
     """All queues at once, one request of each in flight, as connections do."""
     loop = asyncio.get_running_loop()
     appender: Appender[bytes, Outcome] = Appender(store, sealer, prepare.prepare, now_ms, loop)

@@ -9,9 +9,9 @@ from bench.loads import Load, requests
 from bench.plan import Plan, progress
 from bench.tables import Section
 from bench.yardstick import count
+from mirubato.admission.labels import LabelLimits
 from mirubato.config import Config
 from mirubato.otlp.decoder import Decoder
-from mirubato.otlp.streams import LabelLimits
 from mirubato.storage.registry import Registry, SeriesLimits
 
 Bodies = list[bytes]

@@ -3,17 +3,12 @@
 import time
 from pathlib import Path
 
-from bench.errors import BenchError
-from bench.loads import STEP_MS, make
-from bench.peers import HTTP
+from bench.hour import load_hour
 from bench.plan import SEAL_SOON, Plan, progress
-from bench.processes import Server, running
+from bench.processes import running
 from bench.prometheus import api
-from bench.sending import send
 from bench.tables import Section, Target
 
-INTERVALS = 360  # an hour of 10 s
-INTERVALS_PER_SET = 60  # 160 MB of requests at a time
 SEALED = Target(5, " B")
 STABLE_S, TIMEOUT_S = 8.0, 60.0
 
@@ -23,19 +18,6 @@ Sizes = dict[str, int]
 def sizes(data: Path) -> Sizes:
     """Bytes of each file in the data directory."""
     return {str(p.relative_to(data)): p.stat().st_size for p in sorted(data.rglob("*")) if p.is_file()}
-
-
-def load_hour(plan: Plan, server: Server) -> int:
-    """Send an hour of data, set by set; the number of points."""
-    fleet, first = plan.fleet(INTERVALS), plan.first_ms(INTERVALS)
-    points = 0
-    for begin in range(0, INTERVALS, INTERVALS_PER_SET):
-        load = make(fleet, first + begin * STEP_MS, INTERVALS_PER_SET)
-        outcome = send(HTTP.connect, server.ports[HTTP.port], plan.queues(load))
-        if outcome.failed or outcome.partial:
-            raise BenchError(f"{outcome.failed + outcome.partial} requests were not taken: {outcome.problem}")
-        points += outcome.points
-    return points
 
 
 def wait_stable(data: Path) -> Sizes:

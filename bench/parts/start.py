@@ -2,7 +2,7 @@
 
 import statistics
 
-from bench.parts.disk import load_hour
+from bench.hour import load_hour
 from bench.plan import Plan, progress
 from bench.processes import memory_mb, running
 from bench.prometheus import api

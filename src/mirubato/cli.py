@@ -13,6 +13,7 @@ from typing import Any
 from mirubato import config, gateway
 from mirubato.demo import command as demo_command
 from mirubato.errors import ConfigError, MirubatoError
+from mirubato.terminal import command as query_command
 
 _HEALTH_TIMEOUT_S = 5
 
@@ -50,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     health.add_argument("--json", action="store_true", help="print the whole answer")
     health.set_defaults(run=_health)
 
+    query = commands.add_parser("query", help="ask a running gateway in PromQL: a table, or a plot of a range")
+    query_command.add_arguments(query)
+    query.add_argument("--url", help="of the gateway [the one of data_dir]; with a path, of any Prometheus API")
+    config.add_flags(query)
+    query.set_defaults(run=_query)
+
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     return parser
@@ -63,7 +70,7 @@ def _gateway(arguments: argparse.Namespace) -> int:
 def _health(arguments: argparse.Namespace) -> int:
     """Status 0 if the gateway of this data directory says it can store."""
     settings = config.load(arguments)
-    where = config.address(settings.host, _web_port(settings))
+    where = config.address(settings.host, _web_port(settings, arguments))
     try:
         answer = _fetched_health(where)
         status = answer["status"]
@@ -84,14 +91,24 @@ def _fetched_health(where: str) -> Any:
             return json.load(error)
 
 
-def _web_port(settings: config.Config) -> int:
-    """The port in use, which a gateway on free ports writes down."""
-    if settings.web_port:
+def _query(arguments: argparse.Namespace) -> int:
+    url = arguments.url
+    if not url:
+        settings = config.load(arguments)
+        url = f"http://{config.address(settings.host, _web_port(settings, arguments))}"
+    return query_command.run(arguments, url)
+
+
+def _web_port(settings: config.Config, arguments: argparse.Namespace) -> int:
+    """The port in use: what the flag says, what a running gateway has written down, or the setting."""
+    if settings.web_port and arguments.web_port is not None:
         return settings.web_port
     file = Path(settings.data_dir) / "gateway.json"
     try:
         return int(json.loads(file.read_text(encoding="utf-8"))["web_port"])
     except (OSError, ValueError, KeyError) as error:
+        if settings.web_port:
+            return settings.web_port
         raise ConfigError(f"web_port is 0 and {file} does not tell the real one: {error}") from error
 
 

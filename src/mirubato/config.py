@@ -124,6 +124,9 @@ class Config:
     query_timeout: int = _setting("30s", parse_duration, "longest time of one query")
     max_query_series: int = _setting("200000", _positive, "series that one query may touch")
     max_query_samples: int = _setting("50000000", _positive, "samples that one query may read")
+    promql_experimental: bool = _setting(
+        "true", parse_bool, "take what Prometheus has behind a flag: limitk, info(), fill, anchored and the like"
+    )
 
 
 def _fields() -> tuple[dataclasses.Field[Any], ...]:

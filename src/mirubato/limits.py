@@ -42,8 +42,32 @@ LOOKBACK_MS = 300_000
 # Prometheus' bound on steps of a range query (web/api/v1/api.go).
 STEPS_MAX = 11_000
 
+# Points in the answer of a range query, each 32 bytes as a Python number and about 35 as JSON.
+ANSWER_POINTS_MAX = 5_000_000
+
+# An expression in characters: a person writes hundreds, a dashboard thousands. One of this size, all arguments of one
+# call, took 0.2 s to parse; most take less than 0.1 s.
+EXPRESSION_CHARS_MAX = 65_536
+# Parentheses, calls, aggregations and signs within each other. The parser takes 4 Python frames for one, of the 1,000
+# that a thread has.
+EXPRESSION_NESTING_MAX = 100
+# Nodes on the way from the root of an expression to a leaf. A row of n operators counts n: `a or b or c` is
+# `(a or b) or c`. What visits the tree may take 3 frames for one.
+EXPRESSION_DEPTH_MAX = 250
+# `@` is within 146 million years of 1970: then sums with offsets and ranges stay within int64.
+AT_MS_MAX = 1 << 62
+# Numbers, operators' operands and parentheses in one duration.
+DURATION_TERMS_MAX = 50
+
 # target_info is written again after this much time, well within the look-back.
 TARGET_INFO_INTERVAL_MS = 60_000
+
+# Metrics told of apart from their samples (remote write's metadata) are taken up to this many families in all.
+FAMILIES_MAX = 100_000
+
+# Time series, samples, histograms, exemplars and metadata, all together, in one remote write request: Prometheus sends
+# 2,000 samples, vmagent 10,000. Each can be as little as 2 bytes, takes up to 80 in memory, and 1.5 us of the writer.
+REMOTE_WRITE_ENTRIES_MAX = 500_000
 
 # Exemplars kept in all; the oldest go first. OpenMetrics allows 128 code points of exemplar labels.
 EXEMPLARS_MAX = 100_000
@@ -65,5 +89,6 @@ REASON_CHARS_MAX = 300
 # SIGTERM to exit.
 SHUTDOWN_S_MAX = 8.0
 
+assert EXPRESSION_NESTING_MAX < EXPRESSION_DEPTH_MAX
 assert COMMIT_BYTES_MAX <= WAITING_BYTES_MAX
 assert TARGET_INFO_INTERVAL_MS < LOOKBACK_MS

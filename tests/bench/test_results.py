@@ -67,4 +67,4 @@ def test_bad_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixtu
 
 
 def test_the_parts() -> None:
-    assert list(PARTS) == ["decode", "append", "ingest", "visible", "disk", "kill", "start"]
+    assert list(PARTS) == ["decode", "append", "ingest", "visible", "query", "disk", "kill", "start"]

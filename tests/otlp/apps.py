@@ -279,7 +279,6 @@ def _exponential_values(draw: st.DrawFn, instrument: Instrument) -> dict[str, An
         "count": draw(_COUNTS),
         "scale": draw(st.integers(-4, 10) | st.integers(-5, 20) | st.just(2**31 - 1)),
         "zero_count": draw(_COUNTS),
-        "zero_threshold": draw(st.sampled_from([0.0, 0.5])),
         "positive": draw(sides),
         "negative": draw(sides),
     }

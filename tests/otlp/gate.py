@@ -3,16 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from mirubato.admission.columns import Columns
+from mirubato.admission.intake import Intake
+from mirubato.admission.labels import LabelLimits
+from mirubato.admission.rules import TimeBounds
 from mirubato.model.histogram import Buckets, Histogram
 from mirubato.model.samples import Batch
 from mirubato.model.seams import Outcome
-from mirubato.otlp.admission import TimeBounds
-from mirubato.otlp.columns import Columns
 from mirubato.otlp.decoder import Decoder
-from mirubato.otlp.intake import Intake
 from mirubato.otlp.layouts import Layout
 from mirubato.otlp.shapes import Shape, Shapes
-from mirubato.otlp.streams import LabelLimits, Learn, Streams
+from mirubato.otlp.streams import Learn, Streams
 from mirubato.storage.registry import Registry, SeriesLimits
 from tests.otlp.reference import Answer, Held, Labels, Native, Rules, bits
 
@@ -51,7 +52,7 @@ class Gate:
         if not layouts:
             self.decoder._streams = NoLayouts(self.registry, label_limits, rules.promoted)
         bounds = TimeBounds(rules.retention, rules.future, rules.zero_samples)
-        self.intake = Intake(self.decoder, self.registry.state, bounds)
+        self.intake = Intake(self.decoder.decode, self.registry.state, bounds)
         self.held = Held()
 
     def commit(self, bodies: Sequence[bytes], now: int) -> Sequence[Outcome | Exception]:

@@ -85,6 +85,8 @@ class Native:
         return native
 
     def plus(self, other: "Native") -> "Native":
+        """Of two with the same zero bucket; how zero buckets grow is tested with the histograms themselves."""
+        assert self.zero_threshold == other.zero_threshold
         schema = min(self.schema, other.schema)
         left, right = self.at(schema), other.at(schema)
         positive, negative = _both(left.positive, right.positive), _both(left.negative, right.negative)
@@ -94,7 +96,7 @@ class Native:
             left.count + right.count,
             repr(float(left.sum) + float(right.sum)),
             left.zero_count + right.zero_count,
-            max(left.zero_threshold, right.zero_threshold),
+            left.zero_threshold,
             schema,
             positive,
             negative,

@@ -336,14 +336,14 @@ def test_deltas_of_histograms() -> None:
 def test_natives_add_at_the_coarser_scale() -> None:
     gate = Gate(RULES)
     first = point(scale=2, count=4, sum=1.5, zero_count=1, positive={"offset": 3, "bucket_counts": [1, 2]})
-    negative = {"offset": -5, "bucket_counts": [2]}
+    negative = {"offset": 5, "bucket_counts": [2]}
     more: dict[str, Any] = {"count": 2, "sum": 2.0, "zero_threshold": 0.25, "negative": negative}
     second = point(time=NOW + 10, start=NOW, scale=1, **more)
     commit(gate, exponential("x", first, temporality=DELTA), exponential("x", second, temporality=DELTA))
     total = gate.held.natives[labelled("x")][NOW + 10]
     assert total is not None
     assert (total.count, total.sum, total.zero_count, total.zero_threshold, total.schema) == (6, "3.5", 1, 0.25, 1)
-    assert (total.positive, total.negative) == ({1: 1.0, 2: 2.0}, {-5: 2.0})
+    assert (total.positive, total.negative) == ({1: 1.0, 2: 2.0}, {5: 2.0})
 
 
 # --- ends ------------------------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from mirubato.admission.labels import LabelLimits
 from mirubato.errors import ConfigError
 from mirubato.limits import ATTRIBUTE_DEPTH_MAX
-from mirubato.otlp.streams import LabelLimits, Streams, format_bound
+from mirubato.otlp.streams import Streams, format_bound
 from mirubato.storage.registry import Registry, SeriesLimits
 from tests.otlp.gate import MANY, Gate, answer, texts
 from tests.otlp.reference import Rules

@@ -4,7 +4,8 @@ import pytest
 
 from mirubato.clock import monotonic_s
 from mirubato.errors import BadQuery, QueryLimit, QueryTimeout
-from mirubato.promql.query import QueryBudget, Steps
+from mirubato.promql.query import QueryBudget
+from mirubato.promql.values import Steps
 
 
 @pytest.mark.parametrize(
@@ -23,8 +24,9 @@ def test_times_of_steps(steps: Steps, times: list[int]) -> None:
 
 def test_11000_steps_are_the_most() -> None:
     assert len(Steps(0, 11_000_999, 1000).times()) == 11_001
+    Steps(0, 11_000_999, 1000).check_resolution()
     with pytest.raises(BadQuery, match="exceeded maximum resolution of 11,000 points per timeseries"):
-        Steps(0, 11_001_000, 1000)
+        Steps(0, 11_001_000, 1000).check_resolution()
 
 
 @pytest.mark.parametrize(("end", "step", "told"), [(10, 0, "zero or negative"), (10, -1, "zero or"), (-1, 1, "end ")])

@@ -11,7 +11,7 @@ from mirubato.limits import BLOCK_VALUES_MAX
 from mirubato.model.histogram import Buckets, Histogram
 from mirubato.model.samples import HistogramSample, Kind
 from mirubato.storage import blocks, codec
-from mirubato.storage.blocks import Block, build_blocks, build_histogram_blocks, decode_series, wanted_rows
+from mirubato.storage.blocks import Block, build_blocks, build_histogram_blocks, decode_series
 from tests.storage.test_codec import float64s, same_bits
 from tests.storage.world import bits
 
@@ -44,7 +44,7 @@ def build(samples: Sequence[tuple[int, int, float]]) -> list[Block]:
 def read(block: Block) -> list[tuple[int, int, bytes]]:
     """(id, time, bits) in the order of the block."""
     ids, counts = decode_series(block.series)
-    times = codec.decode_whole(block.timestamps, counts)
+    times = codec.decode_times(block.timestamps, counts)
     values = codec.decode_values(block.content, counts)
     rows = zip(np.repeat(ids, counts).tolist(), times.tolist(), map(bits, values.tolist()), strict=True)
     return list(rows)
@@ -81,22 +81,12 @@ def test_blocks_of_native_histograms(given_samples: list[tuple[int, int, int]]) 
     found: dict[tuple[int, int], Histogram] = {}
     for block in build_histogram_blocks(samples, IDS, NAMES):
         ids, counts = decode_series(block.series)
-        times = codec.decode_whole(block.timestamps, counts)
+        times = codec.decode_times(block.timestamps, counts)
         decoded = codec.decode_histograms(block.content, np.repeat(ids, counts).tolist(), times.tolist())
         assert block.kind is Kind.HISTOGRAM
         assert block.samples == len(decoded) <= SMALL
         found |= {(sample.series, sample.timestamp): sample.histogram for sample in decoded}
     assert found == {(int(IDS[sample.series]), sample.timestamp): sample.histogram for sample in samples}
-
-
-@given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), min_size=1, max_size=10))
-def test_rows_of_the_series_that_are_wanted(series: list[tuple[int, bool]]) -> None:
-    counts = np.array([count for count, _ in series])
-    rows, owners = wanted_rows(np.arange(10, 10 + len(series)), counts, np.array([wanted for _, wanted in series]))
-    owner_of_row = np.repeat(np.arange(10, 10 + len(series)), counts)
-    wanted = [row for row in range(counts.sum()) if series[owner_of_row[row] - 10][1]]
-    assert rows.tolist() == wanted
-    assert owners.tolist() == owner_of_row[wanted].tolist()
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from mirubato.model.histogram import Buckets, Histogram
+from mirubato.model.histogram import CUSTOM_SCHEMA, NO_BUCKETS, Buckets, Histogram, ResetHint
 from mirubato.model.samples import Float64s, HistogramSample, Int64s
 from mirubato.storage import codec
-from tests.storage.world import STALE_HISTOGRAM, key_of
+from tests.storage.world import STALE_HISTOGRAM, bits, key_of
 
 LEAST, MOST = -(1 << 63), (1 << 63) - 1
 BORDERS = [0, 1, -1, 1 << 53, (1 << 53) - 1, (1 << 53) + 1, -(1 << 53), -(1 << 53) + 1, LEAST, LEAST + 1, MOST]
@@ -156,9 +156,22 @@ histograms = st.builds(
     positive=sides,
     negative=sides,
 )
+bounds_of = st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=4).map(sorted).map(tuple)
+with_more = st.builds(
+    Histogram,
+    count=st.integers(0, 1 << 53).map(float),
+    sum=st.floats(width=64),
+    zero_count=st.just(0.0),
+    zero_threshold=st.just(0.0),
+    schema=st.just(CUSTOM_SCHEMA),
+    positive=sides,
+    negative=st.just(NO_BUCKETS),
+    hint=st.sampled_from(ResetHint),
+    custom_bounds=bounds_of,
+)
 
 
-@given(st.lists(st.tuples(histograms, st.booleans()), max_size=6))
+@given(st.lists(st.tuples(histograms | with_more, st.booleans()), max_size=6))
 def test_histograms(given_samples: list[tuple[Histogram, bool]]) -> None:
     samples = [
         HistogramSample(number, 100 + number, STALE_HISTOGRAM if stale else histogram, stale)
@@ -170,4 +183,34 @@ def test_histograms(given_samples: list[tuple[Histogram, bool]]) -> None:
         (sample.series, sample.timestamp, sample.stale) for sample in samples
     ]
     live = [(left, right) for left, right in zip(samples, decoded, strict=True) if not left.stale]
-    assert [key_of(right.histogram) for _, right in live] == [key_of(left.histogram) for left, _ in live]
+    assert [whole_key(right.histogram) for _, right in live] == [whole_key(left.histogram) for left, _ in live]
+
+
+def whole_key(histogram: Histogram) -> tuple[object, ...]:
+    """All of a histogram; -0 is not 0."""
+    return key_of(histogram), histogram.hint, tuple(map(bits, histogram.custom_bounds))
+
+
+CUSTOM = Histogram(
+    3.0, 5.0, 0.0, 0.0, CUSTOM_SCHEMA, Buckets(0, [1.0, 2.0]), hint=ResetHint.NOT_RESET, custom_bounds=(1.0, 2.0)
+)
+
+
+def test_histograms_with_nothing_more_take_what_they_always_took() -> None:
+    plain = [HistogramSample(1, 100, Histogram(1.0, 2.0, 0.0, 1e-128, 3, Buckets(-4, [1.0])))]
+    assert len(codec.unpack(codec.encode_histograms(plain))) == 11
+    assert len(codec.unpack(codec.encode_histograms([*plain, HistogramSample(2, 100, CUSTOM)]))) == 15
+
+
+def test_equal_bounds_are_kept_once() -> None:
+    samples = [HistogramSample(number, 100, CUSTOM) for number in range(3)]
+    decoded = codec.decode_histograms(codec.encode_histograms(samples), [0, 1, 2], [100] * 3)
+    assert {id(sample.histogram.custom_bounds) for sample in decoded} == {id(decoded[0].histogram.custom_bounds)}
+    assert [sample.histogram for sample in decoded] == [CUSTOM] * 3
+
+
+@pytest.mark.parametrize("parts", [10, 12, 16])
+def test_histograms_of_an_unknown_version(parts: int) -> None:
+    content = codec.unpack(codec.encode_histograms([HistogramSample(1, 100, CUSTOM)]))
+    with pytest.raises(ValueError, match=f"a content of {parts} parts"):
+        codec.decode_histograms(codec.pack((content * 2)[:parts]), [1], [100])

@@ -21,13 +21,13 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from mirubato.admission.intake import Intake
+from mirubato.admission.labels import LabelLimits
+from mirubato.admission.rules import TimeBounds
 from mirubato.errors import StorageFailed
 from mirubato.limits import ACTIVE_SERIES_MS
 from mirubato.model.seams import Outcome
-from mirubato.otlp.admission import TimeBounds
 from mirubato.otlp.decoder import Decoder
-from mirubato.otlp.intake import Intake
-from mirubato.otlp.streams import LabelLimits
 from mirubato.storage.appending import Appender
 from tests.storage.world import NOW, World, bits, key_of, named
 
@@ -51,7 +51,7 @@ class Door:
         self.world = world
         registry = world.store.registry
         decoder = Decoder(registry, LabelLimits(64, 512, 4096), ())
-        intake = Intake(decoder, registry.state, TimeBounds(7 * DAY, 600_000, zero_samples=False))
+        intake = Intake(decoder.decode, registry.state, TimeBounds(7 * DAY, 600_000, zero_samples=False))
         self._appender = Appender(world.store, world.sealer, intake.prepare, world.clock, world.loop)
 
     def send(self, *metrics: Metric) -> Outcome:

@@ -4,10 +4,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mirubato.errors import QueryLimit, QueryTimeout
 from mirubato.limits import ACTIVE_SERIES_MS
@@ -15,7 +12,7 @@ from mirubato.model.histogram import Buckets, Histogram
 from mirubato.model.labels import NAME, MetricType
 from mirubato.model.matchers import Matcher, MatchOp
 from mirubato.storage import store as store_module
-from mirubato.storage.reading import Reader, _keys
+from mirubato.storage.reading import Reader
 from tests.storage.world import EVER, NOW, Model, Request, Unlimited, World, equal, named, one
 
 HISTOGRAM = Histogram(2.0, 3.0, 0.0, 0.0, 3, Buckets(0, (1.0, 1.0)))
@@ -153,23 +150,6 @@ def test_times_far_apart(world: World) -> None:
     world.sealer.seal()
     assert world.select() == model.series
     assert world.select(start=-(1 << 63), end=(1 << 63) - 1) == model.series
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.integers(0, 3) | st.integers(0, 1 << 40),
-            st.integers(-3, 3) | st.integers(-(1 << 63), (1 << 63) - 1),
-        ),
-        min_size=1,
-        max_size=30,
-    )
-)
-def test_keys_sort_as_pairs_do(pairs: list[tuple[int, int]]) -> None:
-    keys = _keys(np.array([position for position, _ in pairs]), np.array([time for _, time in pairs])).tolist()
-    for left, left_key in zip(pairs, keys, strict=True):
-        for right, right_key in zip(pairs, keys, strict=True):
-            assert (left < right) == (left_key < right_key)
 
 
 def test_exemplars(world: World) -> None:

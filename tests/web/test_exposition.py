@@ -416,7 +416,7 @@ class TestSelection:
     def test_a_bad_match_is_400(self, gateway: Running, match: str) -> None:
         reply = gateway.get("/api/prometheus", **{"match[]": match})
         assert (reply.status_code, reply.json()["code"]) == (400, "bad_query")
-        assert "1:" in reply.json()["message"]
+        assert "parse error" in reply.json()["message"] or "non-empty matcher" in reply.json()["message"]
 
     @BOTH
     def test_content_types(self, gateway: Running, accept: str) -> None:
@@ -459,10 +459,12 @@ def any_metric(draw: st.DrawFn, prefix: str, at: int) -> Metric:
 def test_whatever_was_sent_can_be_scraped(gateway: Running, data: st.DataObject) -> None:
     """Types that share names, attributes named `le`: no sample twice, none with another value than the API has."""
     prefix, at = fresh(), now_ms()
-    send(gateway, *data.draw(st.lists(any_metric(prefix, at), min_size=1, max_size=6)))
+    metrics = data.draw(st.lists(any_metric(prefix, at), min_size=1, max_size=6))
+    send(gateway, *metrics)
     match = f'{{__name__=~"{prefix}_.*"}}'
     result = gateway.api("query", query=match)["result"]
-    native = tuple(one["metric"]["__name__"] for one in result if "histogram" in one)
+    # The scrape shows native histograms as classic ones, which the API does not have.
+    native = tuple(one.name.replace(".", "_") for one in metrics if one.HasField("exponential_histogram"))
     stored = {key: value for key, value in api_samples(result).items() if not key[0].startswith(native)}
     text = scrape(gateway, match, accept=OPENMETRICS).text
     for found in (samples(families(gateway, match).values()), samples(openmetrics_families(text))):

@@ -21,6 +21,8 @@ from tests.support.requests import (
 )
 
 TRUNCATED = ["results truncated due to limit"]
+QUERY = 'invalid parameter "query": '
+TO_2 = {"query": "up", "start": "1", "end": "2"}
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ class TestQuery:
 
     def test_a_form_that_is_no_form_is_not_read(self, gateway: Running, shop: str) -> None:
         reply = gateway.http.post(gateway.url("web_port", f"{API}/query"), json={"query": shop})
-        assert reply.json()["error"] == 'invalid parameter "query": missing'
+        assert reply.json()["error"] == f"{QUERY}unknown position: parse error: no expression found in input"
 
     def test_a_form_may_be_1_mib(self, gateway: Running, shop: str) -> None:
         reply = gateway.post(f"{API}/query", query=shop, nothing="x" * (1 << 20))
@@ -155,7 +157,7 @@ class TestTimes:
         found = gateway.api("query_range", query="absent", start=text, end=text, step=1)
         assert found == {"resultType": "matrix", "result": []}
         reply = gateway.get(f"{API}/query_range", query="absent", start=text, end="1700000000.122", step=1)
-        assert reply.json()["error"] == "end timestamp must not be before start time"
+        assert reply.json()["error"] == 'invalid parameter "end": end timestamp must not be before start time'
 
     @pytest.mark.parametrize("text", ["yesterday", "2023-11-14", "2023-11-14T22:13:20", "1h", "NaN", "+Inf", "1e300"])
     @pytest.mark.parametrize("name", ["start", "end", "time"])
@@ -178,12 +180,24 @@ class TestTimes:
         (found,) = reply.json()["data"]["result"]
         assert len(found["values"]) == count
 
-    @pytest.mark.parametrize("step", ["0", "-1", "0.0001", "NaN", "inf", "x", "1e300", "-5m", "5m5m", "9" * 5000 + "s"])
-    @pytest.mark.parametrize("name", ["step", "lookback_delta"])
+    @pytest.mark.parametrize("step", ["0", "-1", "0.0001"])
+    def test_a_step_that_is_not_above_0(self, gateway: Running, step: str) -> None:
+        reply = gateway.get(f"{API}/query_range", query="up", start=1, end=1, step=step)
+        assert (reply.status_code, reply.json()["errorType"]) == (400, "bad_data")
+        assert reply.json()["error"].startswith('invalid parameter "step": zero or negative query resolution')
+
+    @pytest.mark.parametrize("step", ["NaN", "inf", "x", "1e300", "-5m", "5m5m", "9" * 5000 + "s", "1_0", " 1"])
+    @pytest.mark.parametrize("name", ["step", "lookback_delta", "timeout"])
     def test_what_is_no_step(self, gateway: Running, name: str, step: str) -> None:
         asked = {"query": "up", "start": "1", "end": "1", "step": "1", name: step}
         reply = gateway.get(f"{API}/query_range", **asked)
         assert (reply.status_code, reply.json()["errorType"]) == (400, "bad_data")
+        told = "error parsing lookback delta duration" if name == "lookback_delta" else f'invalid parameter "{name}"'
+        assert reply.json()["error"].startswith(f'{told}: cannot parse "{step[:60]}" to a valid duration')
+
+    @pytest.mark.parametrize("lookback", ["", "0", "-1", "0.0001", "0s"])
+    def test_a_look_back_that_is_not_above_0_is_the_default(self, gateway: Running, shop: str, lookback: str) -> None:
+        assert len(gateway.api("query", query=shop, lookback_delta=lookback)["result"]) == 3
 
     def test_11000_points(self, gateway: Running, shop: str) -> None:
         end = now_ms() / 1000
@@ -199,29 +213,62 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("path", "asked", "told"),
         [
-            ("query", {}, 'invalid parameter "query": missing'),
-            ("query", {"query": ""}, 'invalid parameter "query": missing'),
-            ("query", {"query": "up{"}, "1:4: parse error"),
-            ("query", {"query": "1+1"}, "1:1: parse error"),
-            ("query", {"query": "{}"}, "1:1: parse error: a selector needs a matcher"),
-            ("query", {"query": 'up{a=~"("}'}, "1:7: parse error: no regular expression"),
+            ("query", {}, f"{QUERY}unknown position: parse error: no expression found in input"),
+            ("query", {"query": ""}, f"{QUERY}unknown position: parse error: no expression found in input"),
+            ("query", {"query": "up{"}, f"{QUERY}1:4: parse error: unexpected end of input inside braces"),
+            ("query", {"query": "1+"}, f"{QUERY}1:3: parse error: unexpected end of input"),
+            ("query", {"query": "{}"}, f"{QUERY}1:1: parse error: vector selector must contain at least one non-empty"),
+            ("query", {"query": 'up{a=~"("}'}, f"{QUERY}1:4: parse error: error parsing regexp: missing closing )"),
+            (
+                "query",
+                {"query": "up", "time": "x"},
+                "invalid parameter \"time\": invalid time value for 'time': cannot",
+            ),
             ("query", {"query": "up", "limit": "-1"}, 'invalid parameter "limit": limit must be non-negative'),
             ("query", {"query": "up", "limit": "--1"}, 'invalid parameter "limit": not a whole number'),
             ("query", {"query": "up", "limit": "²"}, 'invalid parameter "limit": not a whole number'),
-            ("query", {"query": "up", "timeout": "x"}, 'invalid parameter "timeout"'),
-            ("query", {"query": "up", "lookback_delta": "x"}, 'invalid parameter "lookback_delta"'),
-            ("query_range", {"query": "up"}, 'invalid parameter "start": missing'),
-            ("query_range", {"query": "up", "start": "1"}, 'invalid parameter "end": missing'),
-            ("query_range", {"query": "up", "start": "1", "end": "2"}, 'invalid parameter "step": missing'),
-            ("query_range", {"query": "up[5m]"}, 'invalid parameter "query": invalid expression type "range vector"'),
+            ("query", {"query": "up", "timeout": "x"}, 'invalid parameter "timeout": cannot parse "x" to a valid dur'),
+            ("query_range", {"query": "up"}, 'invalid parameter "start": cannot parse "" to a valid timestamp'),
+            ("query_range", {"query": "up", "start": "1"}, 'invalid parameter "end": cannot parse "" to a valid time'),
+            ("query_range", TO_2, 'invalid parameter "step": cannot parse "" to a valid duration'),
+            ("query_range", TO_2 | {"step": "1", "end": "0"}, 'invalid parameter "end": end timestamp must not be bef'),
+            ("query_range", TO_2 | {"step": "1", "limit": "x"}, 'invalid parameter "limit": not a whole number'),
+            ("query_range", TO_2 | {"step": "1", "query": "up["}, f"{QUERY}1:4: parse error"),
+            ("query_range", TO_2 | {"step": "1", "query": "up[5m]"}, f'{QUERY}invalid expression type "range vector"'),
+            ("query_range", TO_2 | {"step": "1", "query": '"x"'}, f'{QUERY}invalid expression type "string"'),
+            ("query_exemplars", {"query": "up("}, "1:4: parse error"),
+            ("query_exemplars", {}, "unknown position: parse error: no expression found in input"),
+            (
+                "query_exemplars",
+                {"query": "up", "start": "2", "end": "1"},
+                "end timestamp must not be before start time",
+            ),
+            ("query_exemplars", {"query": "up", "start": "x"}, 'invalid parameter "start": invalid time value for'),
+            ("format_query", {"query": "up/"}, f"{QUERY}1:4: parse error: unexpected end of input"),
+            ("parse_query", {"query": "up/"}, f"{QUERY}1:4: parse error: unexpected end of input"),
             ("series", {}, "no match[] parameter provided"),
-            ("series", {"match[]": "{}"}, "1:1: parse error"),
-            ("series", {"match[]": "up[5m]"}, "1:1: parse error: a range is not allowed here"),
+            ("series", {"match[]": "{}"}, 'invalid parameter "match[]": match[] must contain at least one non-empty'),
+            ("series", {"match[]": "up[5m]"}, 'invalid parameter "match[]": 1:3: parse error: unexpected "["'),
+            ("series", {"match[]": "up", "end": "x"}, "invalid parameter \"end\": invalid time value for 'end'"),
             ("labels", {"match[]": "up{"}, "1:4: parse error"),
+            ("labels", {"match[]": "{}"}, "match[] must contain at least one non-empty matcher"),
             ("labels", {"limit": "x"}, 'invalid parameter "limit"'),
+            ("labels", {"start": "x"}, 'invalid parameter "start"'),
             ("label/job/values", {"match[]": "up{"}, "1:4: parse error"),
             ("label/job/values", {"match[]": "up", "start": "x"}, 'invalid parameter "start"'),
-            ("metadata", {"limit": "x"}, 'invalid parameter "limit"'),
+            ("label/job/values", {"end": "x"}, 'invalid parameter "end"'),
+            ("metadata", {"limit": "x"}, "limit must be a number"),
+            ("metadata", {"limit_per_metric": "x"}, "limit_per_metric must be a number"),
+            ("status/tsdb", {"limit": "0"}, "limit must be a positive number"),
+            ("status/tsdb", {"limit": "x"}, "limit must be a positive number"),
+            ("status/tsdb", {"limit": "10001"}, "limit must not exceed 10000"),
+            ("rules", {"type": "x"}, 'invalid parameter "type": not supported value "x"'),
+            ("rules", {"match[]": "{}"}, "match[] must contain at least one non-empty matcher"),
+            ("rules", {"exclude_alerts": "x"}, 'invalid parameter "exclude_alerts": '),
+            ("rules", {"group_limit": "0"}, 'invalid parameter "group_limit": group_limit needs to be greater than 0'),
+            ("rules", {"group_limit": "x"}, 'invalid parameter "group_limit": group_limit needs to be a valid number'),
+            ("rules", {"group_next_token": "x"}, 'invalid parameter "group_next_token": group_limit needs to be pre'),
+            ("rules", {"group_next_token": "x", "group_limit": "1"}, 'invalid parameter "group_next_token": invalid'),
         ],
     )
     def test_bad_data_is_400(self, gateway: Running, path: str, asked: dict[str, str], told: str) -> None:
@@ -270,7 +317,9 @@ class TestErrors:
         assert (reply.status_code, reply.json()["errorType"]) == (500, "internal")
         assert "a query failed" in caplog.text
 
-    @pytest.mark.parametrize("path", ["nothing", "label/values", "label//values", ""])
+    @pytest.mark.parametrize(
+        "path", ["nothing", "label/values", "label//values", "", "admin/tsdb/snapshot", "status/flags", "features"]
+    )
     def test_unknown_paths_are_404(self, gateway: Running, path: str) -> None:
         reply = gateway.get(f"{API}/{path}")
         assert (reply.status_code, reply.json()["errorType"]) == (404, "not_found")
@@ -281,6 +330,11 @@ class TestErrors:
             ("POST", "label/job/values", {"GET", "HEAD"}),
             ("POST", "metadata", {"GET", "HEAD"}),
             ("POST", "status/buildinfo", {"GET", "HEAD"}),
+            ("POST", "status/tsdb", {"GET", "HEAD"}),
+            ("POST", "rules", {"GET", "HEAD"}),
+            ("POST", "alerts", {"GET", "HEAD"}),
+            ("POST", "targets", {"GET", "HEAD"}),
+            ("PUT", "format_query", {"GET", "HEAD", "POST"}),
             ("PUT", "query", {"GET", "HEAD", "POST"}),
             ("DELETE", "series", {"GET", "HEAD", "POST"}),
         ],

@@ -16,6 +16,21 @@ _OPTIONS.dot_nl = True
 _OPTIONS.never_capture = True
 _OPTIONS.log_errors = False
 
+_CAPTURING = re2.Options()
+_CAPTURING.log_errors = False
+
+_GO_WORDS = {
+    "missing ]": "missing closing ]",
+    "missing )": "missing closing )",
+    "trailing \\": "trailing backslash at end of expression: ``",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "invalid repetition size": "invalid repeat count",
+    "bad repetition operator": "invalid nested repetition operator",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "invalid named capture group": "invalid named capture",
+}
+"""What RE2 and Go call differently."""
+
 
 class MatchOp(StrEnum):
     """The four ways to match a label."""
@@ -40,7 +55,7 @@ class Matcher:
             try:
                 object.__setattr__(self, "_regex", re2.compile(self.value, _OPTIONS))
             except (re2.error, UnicodeEncodeError) as error:
-                raise BadQuery(f"no regular expression (RE2): {_reason(error)}") from error
+                raise BadQuery(f"error parsing regexp: {_reason(error)}") from error
 
     def matches(self, value: str) -> bool:
         """Whether a label of this value (empty if missing) fulfils the condition; regexes are anchored."""
@@ -55,12 +70,24 @@ class Matcher:
         return self.matches("")
 
 
+def capturing(pattern: str) -> Any:
+    """A regex whose groups can be asked for, as `label_replace` does; BadQuery for a bad one."""
+    try:
+        return re2.compile(pattern, _CAPTURING)
+    except (re2.error, UnicodeEncodeError) as error:
+        raise BadQuery(f"error parsing regexp: {_reason(error)}") from error
+
+
 def match_all(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
     """Whether labels fulfil every condition."""
     return all(matcher.matches(labels.get(matcher.name, "")) for matcher in matchers)
 
 
 def _reason(error: Exception) -> str:
-    """RE2's message, which comes as bytes."""
+    """RE2's message, which comes as bytes, in the words of Go's regexp."""
     first = error.args[0] if error.args else b""
-    return first.decode(errors="replace") if isinstance(first, bytes) else str(error)
+    if not isinstance(first, bytes):
+        return str(error)
+    what, colon, part = first.decode(errors="replace").partition(": ")
+    shown = f": `{part}`" if colon else ""
+    return _GO_WORDS.get(what, what) + shown

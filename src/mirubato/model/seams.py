@@ -74,7 +74,18 @@ class SeriesRegistry(Protocol):
     def state(self) -> StreamState: ...
 
     def propose(self, labels: Labels, kind: Kind, family: Family) -> int:
-        """The slot of a series, made if it is new; PointRefused past a limit."""
+        """The slot of a series, made if it is new; PointRefused past a limit.
+
+        A family of unknown type stands for what `describe` was told of the metric, if it was.
+        """
+        ...
+
+    def slot_of(self, labels: Labels, kind: Kind) -> int | None:
+        """The slot of a series if it is active."""
+        ...
+
+    def describe(self, family: Family) -> None:
+        """Keep what is known of a metric, told apart from its series; PointRefused past a limit."""
         ...
 
 
@@ -92,6 +103,10 @@ class Outcome:
 
     accepted: int = 0
     rejections: list[Rejection] = field(default_factory=list)
+    histograms: int = 0
+    """How many of the points taken are native histograms."""
+    exemplars: int = 0
+    """Exemplars taken, beside the points."""
 
     @property
     def rejected(self) -> int:
@@ -119,6 +134,25 @@ class Newest:
     histogram: Histogram | None
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is in memory: active series, and `chunks` of samples that are not sealed yet, with their times in ms."""
+
+    series: int
+    chunks: int
+    time_low: int
+    time_high: int
+    label_pairs: int
+    by_metric: Sequence[tuple[str, int]]
+    """Series of a metric name, the largest number first; so are the others."""
+    by_label: Sequence[tuple[str, int]]
+    """Values of a label."""
+    sizes: Sequence[tuple[str, int]]
+    """Characters that the values of a label would take if each series held its own."""
+    by_pair: Sequence[tuple[str, int]]
+    """Series with `label=value`."""
+
+
 class Budget(Protocol):
     """A query's deadline and how much it may read."""
 
@@ -142,8 +176,10 @@ class Selector(Protocol):
         """Samples of the matching series in a window."""
         ...
 
-    def series(self, matchers: tuple[Matcher, ...], start: int, budget: Budget) -> Sequence[Labels]:
-        """Labels of the matching series that may have samples at or after `start`."""
+    def series(
+        self, matchers: tuple[Matcher, ...], start: int, budget: Budget, end: int | None = None
+    ) -> Sequence[Labels]:
+        """Labels of the matching series that may have samples at or after `start`, and at or before `end`."""
         ...
 
     def label_names(self) -> list[str]:
@@ -162,6 +198,12 @@ class Selector(Protocol):
         """The newest sample of each series, unless it is stale or older than `since`."""
         ...
 
-    def exemplars(self, start: int, end: int) -> list[tuple[Labels, Exemplar]]:
-        """Exemplars in a window, oldest first."""
+    def exemplars(
+        self, start: int, end: int, selectors: Sequence[tuple[Matcher, ...]] = ((),)
+    ) -> list[tuple[Labels, Exemplar]]:
+        """Exemplars in a window, oldest first, of the series that match any of some selectors."""
+        ...
+
+    def head(self, most: int) -> Head:
+        """What is in memory, and the `most` largest of each kind of label."""
         ...

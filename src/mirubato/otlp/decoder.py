@@ -5,17 +5,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from mirubato.admission.columns import Columns, Decoded
+from mirubato.admission.labels import LabelLimits
 from mirubato.limits import TARGET_INFO_INTERVAL_MS
 from mirubato.model.labels import MetricType
 from mirubato.model.seams import PointRefused, SeriesRegistry
 from mirubato.otlp import projection_pb2 as wire
-from mirubato.otlp.columns import Columns, Decoded
 from mirubato.otlp.judge import Judge, undecodable
 from mirubato.otlp.layouts import LayoutMismatchError
 from mirubato.otlp.points import read_exponentials, read_histograms, read_numbers, read_summaries, sum_flags
 from mirubato.otlp.rows import Rows
 from mirubato.otlp.shapes import Shapes
-from mirubato.otlp.streams import LabelLimits, MetricIdentity, ResourceStreams, Streams
+from mirubato.otlp.streams import MetricIdentity, ResourceStreams, Streams
 from mirubato.otlp.wire_points import varint
 
 _Seen = tuple[ResourceStreams, int]

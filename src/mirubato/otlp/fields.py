@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mirubato.admission.columns import COUNTER, LEAD, Columns
 from mirubato.model.labels import MetricType
 from mirubato.model.samples import Float64s, Int64s
 from mirubato.model.seams import PointRefused
-from mirubato.otlp.columns import COUNTER, LEAD, Columns
 from mirubato.otlp.points import sum_flags
 from mirubato.otlp.streams import MetricIdentity, MetricStreams, ResourceStreams
 from mirubato.otlp.wire_points import (

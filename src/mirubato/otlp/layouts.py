@@ -14,7 +14,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from mirubato.otlp.columns import LEAD
+from mirubato.admission.columns import LEAD
 from mirubato.otlp.wire_points import BYTES, NotPlainError, Point, histogram_point, number_point, read_fields
 
 _ABSENT = -1

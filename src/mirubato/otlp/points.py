@@ -11,16 +11,18 @@ from itertools import accumulate, pairwise
 
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Exemplar as ExemplarMessage
 
+from mirubato.admission.columns import COUNTER, DELTA, LEAD, STALE, Decoded, HistogramPoint
+from mirubato.admission.labels import LabelLimits
+from mirubato.admission.natives import NO_HISTOGRAM
 from mirubato.model.labels import STALE_NAN, Labels, labels_of
 from mirubato.model.samples import Exemplar
 from mirubato.model.seams import PointRefused
 from mirubato.otlp import projection_pb2 as wire
 from mirubato.otlp.attributes import labels_from
-from mirubato.otlp.columns import COUNTER, DELTA, LEAD, STALE, Decoded, HistogramPoint
 from mirubato.otlp.layouts import histogram_layout, number_layout
-from mirubato.otlp.natives import NO_HISTOGRAM, native
+from mirubato.otlp.natives import native
 from mirubato.otlp.rows import Rows
-from mirubato.otlp.streams import LabelLimits, MetricStreams
+from mirubato.otlp.streams import MetricStreams
 from mirubato.otlp.wire_points import attribute_key
 
 NO_RECORDED_VALUE = 1

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mirubato.admission.columns import LEAD, Columns
 from mirubato.model.samples import Int64s
-from mirubato.otlp.columns import LEAD, Columns
 from mirubato.otlp.judge import Judge
 from mirubato.otlp.layouts import Layout, LayoutGroup, LayoutMismatchError
 

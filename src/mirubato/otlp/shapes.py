@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mirubato.admission.columns import Columns
 from mirubato.limits import SHAPE_CACHE_BYTES_MAX, SHAPE_SIGHTINGS_MAX, SHAPES_PER_KEY_MAX
-from mirubato.otlp.columns import Columns
 from mirubato.otlp.fields import FieldMap, map_fields
 from mirubato.otlp.streams import ResourceStreams
 from mirubato.otlp.wire_points import BYTES

@@ -1,14 +1,14 @@
 """From the bytes that name a series to its slot: resource -> metric -> attributes, each looked up by its bytes."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from mirubato.admission.labels import LabelLimits
 from mirubato.errors import ConfigError
 from mirubato.limits import ATTRIBUTE_CACHE_ENTRIES_MAX, ATTRIBUTE_CACHE_ENTRY_BYTES, LAYOUTS_IN_ALL_MAX, LAYOUTS_MAX
 from mirubato.model.labels import NAME, Family, Labels, MetricType, labels_of
@@ -19,29 +19,6 @@ from mirubato.otlp.judge import Judge
 from mirubato.otlp.layouts import KnownPoints, Layout
 from mirubato.otlp.naming import job_and_instance, label_name, metric_name, prometheus_unit
 from mirubato.otlp.wire_points import AttributeKey
-
-
-@dataclass(frozen=True, slots=True)
-class LabelLimits:
-    """Settings that bound one series: labels in number, names and values in bytes."""
-
-    labels: int
-    name_bytes: int
-    value_bytes: int
-
-    def check(self, labels: Iterable[tuple[str, str]], count: int) -> None:
-        """PointRefused, naming the setting, where a bound is passed."""
-        if count > self.labels:
-            raise PointRefused("label_limit", f"{count} labels, more than MIRUBATO_MAX_LABELS={self.labels}")
-        for name, value in labels:
-            if len(name.encode()) > self.name_bytes:
-                raise PointRefused(
-                    "label_limit", f"a label name longer than MIRUBATO_MAX_LABEL_NAME_BYTES={self.name_bytes}"
-                )
-            if len(value.encode()) > self.value_bytes:
-                raise PointRefused(
-                    "label_limit", f"a label value longer than MIRUBATO_MAX_LABEL_VALUE_BYTES={self.value_bytes}"
-                )
 
 
 def format_bound(bound: float) -> str:

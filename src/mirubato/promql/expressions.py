@@ -59,7 +59,7 @@ class Edge(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VectorSelector:
-    """Series by matchers; `name` is what stood before the braces or alone within them (it is a matcher too)."""
+    """Series by matchers; `name` is what stood before the braces, if anything (it is a matcher too, the last)."""
 
     name: str
     matchers: tuple[Matcher, ...]

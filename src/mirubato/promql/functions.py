@@ -13,6 +13,14 @@ class ValueType(StrEnum):
     STRING = "string"
 
 
+_SHORT_NAMES = {ValueType.VECTOR: "vector", ValueType.MATRIX: "matrix"}
+
+
+def short_name(type_: ValueType) -> str:
+    """A type as Prometheus' API calls it: `vector`, `matrix`, `scalar`, `string`."""
+    return _SHORT_NAMES.get(type_, type_.value)
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """A function's signature.

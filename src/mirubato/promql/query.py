@@ -1,23 +1,38 @@
-"""Queries over a selector: at one time, over steps, or the raw samples of a range."""
+"""Queries: a text and a time, or a text and steps -> an answer. One call, from any thread."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mirubato.clock import monotonic_s
-from mirubato.errors import BadQuery, QueryLimit, QueryTimeout
-from mirubato.limits import LOOKBACK_MS, STEPS_MAX
-from mirubato.model.histogram import Histogram
-from mirubato.model.labels import Labels, is_stale
-from mirubato.model.samples import Float64s, Int64s, SelectedFloats, SelectedHistograms
+from mirubato.errors import BadQuery, QueryError, QueryLimit, QueryTimeout
+from mirubato.limits import ANSWER_POINTS_MAX, LOOKBACK_MS
+from mirubato.model.samples import Int64s
 from mirubato.model.seams import Selector
-from mirubato.promql.selectors import VectorSelector
+from mirubato.promql import extended
+from mirubato.promql.annotations import Annotations
+from mirubato.promql.calls import ORDERED
+from mirubato.promql.evaluate import Context, Evaluator
+from mirubato.promql.expressions import (
+    Aggregate,
+    Binary,
+    Call,
+    Expr,
+    MatrixSelector,
+    Paren,
+    Subquery,
+    Unary,
+    type_of,
+)
+from mirubato.promql.functions import ValueType
+from mirubato.promql.parser import parse
+from mirubato.promql.resolving import resolve
+from mirubato.promql.values import Points, Steps, Value, Vector, has_histogram
+from mirubato.promql.windows import RangeVector, search
 
-# Sample times are 0 or more and fit in 43 bits until the year 2248. A step may be anywhere: beyond these bounds it sees
-# what it would see at the bound.
-_TIME_BITS = 43
-_TIME_MAX = (1 << _TIME_BITS) - 2
+# Aggregations that take series in their order.
+_CHOOSING = frozenset(("topk", "bottomk", "limitk", "limit_ratio"))
 
 
 @dataclass(slots=True)
@@ -49,100 +64,156 @@ class QueryBudget:
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
-    """One series of an answer: times in ms, and a value or a histogram at each."""
+class Result:
+    """An answer: `vector`, `matrix` and `scalar` have series (a scalar one, without labels), `string` has text."""
 
-    labels: Labels
-    times: Sequence[int]
-    values: Sequence[float] = ()
-    histograms: Sequence[Histogram] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """The times of a range query: from `start` to `end` (ms), every `step` ms; a sample counts for `lookback` ms."""
-
-    start: int
-    end: int
-    step: int
-    lookback: int = LOOKBACK_MS
-
-    def __post_init__(self) -> None:
-        if self.step <= 0:
-            raise BadQuery("zero or negative query resolution step widths are not accepted. Try a positive integer")
-        if self.end < self.start:
-            raise BadQuery("end timestamp must not be before start time")
-        if (self.end - self.start) // self.step > STEPS_MAX:
-            raise BadQuery(
-                "exceeded maximum resolution of 11,000 points per timeseries."
-                " Try decreasing the query resolution (?step=XX)"
-            )
-
-    def times(self) -> Int64s:
-        """All times, rising."""
-        return np.arange(self.start, self.end + 1, self.step).astype(np.int64)
+    kind: str
+    series: Sequence[Points] = ()
+    text: str = ""
+    warnings: Sequence[str] = ()
+    infos: Sequence[str] = ()
 
 
-def raw_samples(selector: Selector, query: VectorSelector, time: int, budget: QueryBudget) -> list[Points]:
-    """The samples of a range vector at `time` (ms): those in (time - range, time]."""
-    assert query.range_ms is not None
-    budget.check()
-    found = selector.select(query.matchers, max(time - query.range_ms + 1, 0), time, budget)
-    points = []
-    floats = found.floats
-    for index, labels in enumerate(floats.labels):
-        low, high = int(floats.offsets[index]), int(floats.offsets[index + 1])
-        live = ~is_stale(floats.values[low:high])
-        if live.any():
-            times, values = floats.timestamps[low:high][live], floats.values[low:high][live]
-            points.append(Points(labels, times.tolist(), values.tolist()))
-    for one in found.histograms:
-        pairs = [(t, h) for t, h in zip(one.timestamps, one.histograms, strict=True) if h is not None]
-        if pairs:
-            points.append(Points(one.labels, [t for t, _ in pairs], histograms=[h for _, h in pairs]))
+def instant(
+    selector: Selector,
+    text: str,
+    time: int,
+    budget: QueryBudget,
+    *,
+    lookback: int = LOOKBACK_MS,
+    experimental: bool = True,
+) -> Result:
+    """The value of an expression at one time (ms); `lookback` in ms.
+
+    BadQuery for what does not parse, QueryError for what has no answer, QueryLimit and QueryTimeout past the budget.
+    """
+    steps = Steps(time, time, 1, lookback)
+    expr = resolve(parse(text, experimental=experimental), time, time, 0)
+    evaluator = _evaluator(selector, text, expr, steps, budget)
+    bare = _bare(expr)
+    if isinstance(bare, MatrixSelector | Subquery):
+        with np.errstate(all="ignore"):
+            held = _range_points(evaluator.range_vector(bare))
+        return _result("matrix", _by_labels(held), evaluator)
+    value = _evaluated(evaluator, expr)
+    points: Sequence[Points] = list(_points(value, steps))
+    if isinstance(value, Vector) and not _orders(expr):
+        points = _by_labels(points)
+    return _result("vector" if isinstance(value, Vector) else "scalar", points, evaluator, value)
+
+
+def over_steps(
+    selector: Selector, text: str, steps: Steps, budget: QueryBudget, *, experimental: bool = True
+) -> Result:
+    """The value of an expression at each step, as one matrix sorted by labels; errors as `instant`."""
+    steps.check_resolution()
+    parsed = parse(text, experimental=experimental)
+    kind = type_of(parsed)
+    if kind not in (ValueType.SCALAR, ValueType.VECTOR):
+        raise BadQuery(f'invalid expression type "{kind.value}" for range query, must be Scalar or instant Vector')
+    expr = resolve(parsed, steps.start, steps.end, steps.step)
+    evaluator = _evaluator(selector, text, expr, steps, budget)
+    value = _evaluated(evaluator, expr)
+    _check_size(value)
+    return _result("matrix", _by_labels(list(_points(value, steps))), evaluator)
+
+
+def _check_size(value: Value) -> None:
+    """QueryLimit for an answer that would take GBs as Python's numbers and as text."""
+    if isinstance(value, Vector) and value.present.size > ANSWER_POINTS_MAX < value.present.sum():
+        raise QueryLimit(
+            f"the answer has more than {ANSWER_POINTS_MAX} points: select fewer series, or take a longer step"
+        )
+
+
+def _evaluator(selector: Selector, text: str, expr: Expr, steps: Steps, budget: QueryBudget) -> Evaluator:
+    return Evaluator(Context(selector, budget, Annotations(text), _orders(expr)), steps)
+
+
+def _evaluated(evaluator: Evaluator, expr: Expr) -> Value:
+    """The value; infinities, NaN and division by zero are answers, and nothing to warn of."""
+    with np.errstate(all="ignore"):
+        return evaluator.value(expr)
+
+
+def _result(kind: str, points: Sequence[Points], evaluator: Evaluator, value: Value | None = None) -> Result:
+    notes = evaluator.notes
+    if isinstance(value, str):
+        return Result("string", points, value, notes.warnings(), notes.infos())
+    return Result(kind, points, "", notes.warnings(), notes.infos())
+
+
+def _by_labels(points: Sequence[Points]) -> Sequence[Points]:
     return sorted(points, key=lambda one: one.labels)
 
 
-def at_steps(selector: Selector, query: VectorSelector, steps: Steps, budget: QueryBudget) -> list[Points]:
-    """At each step the newest sample of the look-back (left-open), unless the series went stale there."""
-    budget.check()
-    found = selector.select(query.matchers, max(steps.start - steps.lookback + 1, 0), steps.end, budget)
-    points = _float_steps(found.floats, steps, budget)
-    for one in found.histograms:
-        points += _histogram_steps(one, steps)
-    return sorted(points, key=lambda one: one.labels)
+def _bare(expr: Expr) -> Expr:
+    while isinstance(expr, Paren):
+        expr = expr.expr
+    return expr
 
 
-def _float_steps(floats: SelectedFloats, steps: Steps, budget: QueryBudget) -> list[Points]:
-    """One searchsorted over (series, time) keys finds the sample of every step of every series."""
-    count, times = len(floats.labels), steps.times()
-    if not count:
-        return []
-    budget.take_samples(count * len(times))
-    owners = np.repeat(np.arange(count), np.diff(floats.offsets))
-    keys = (owners << _TIME_BITS) | (floats.timestamps + 1)
-    wanted = (np.arange(count)[:, None] << _TIME_BITS) | (np.clip(times, -1, _TIME_MAX) + 1)
-    at = np.searchsorted(keys, wanted, side="right") - 1
-    safe = np.maximum(at, 0)
-    seen = (at >= floats.offsets[:-1, None]) & (floats.timestamps[safe] > times - steps.lookback)
-    values: Float64s = floats.values[safe]
-    seen &= ~is_stale(values)
-    points = []
-    for index in np.flatnonzero(seen.any(axis=1)).tolist():
-        row = seen[index]
-        points.append(Points(floats.labels[index], times[row].tolist(), values[index][row].tolist()))
-    return points
+def _orders(expr: Expr) -> bool:
+    """Whether anything in an expression puts series in order, or takes some of them by it."""
+    match expr:
+        case Call():
+            return expr.function.name in ORDERED or any(map(_orders, expr.args))
+        case Aggregate():
+            return expr.op in _CHOOSING or _orders(expr.expr)
+        case Binary():
+            return _orders(expr.lhs) or _orders(expr.rhs)
+        case Paren() | Unary() | Subquery():
+            return _orders(expr.expr)
+    return False
 
 
-def _histogram_steps(one: SelectedHistograms, steps: Steps) -> list[Points]:
+def _points(value: Value, steps: Steps) -> Iterator[Points]:
+    """The rows that have something, with their times."""
     times = steps.times()
-    stamps = np.array(one.timestamps, np.int64)
-    at = np.searchsorted(stamps, times, side="right") - 1
-    shown: list[tuple[int, Histogram]] = []
-    for time, index in zip(times.tolist(), at.tolist(), strict=True):
-        histogram = one.histograms[index] if index >= 0 and stamps[index] > time - steps.lookback else None
-        if histogram is not None:
-            shown.append((time, histogram))
-    if not shown:
-        return []
-    return [Points(one.labels, [time for time, _ in shown], histograms=[histogram for _, histogram in shown])]
+    if isinstance(value, str):
+        return
+    if not isinstance(value, Vector):
+        yield Points((), times.tolist(), value.tolist())
+        return
+    every = times.tolist()
+    whole: list[bool] = np.logical_and.reduce(value.present, axis=1).tolist()
+    for row, labels in enumerate(value.labels):
+        if whole[row]:
+            yield Points(labels, every, value.values[row].tolist())
+        else:
+            yield _mixed_points(value, row, times)
+
+
+def _mixed_points(value: Vector, row: int, times: Int64s) -> Points:
+    at = value.present[row]
+    floats = times[at].tolist(), value.values[row][at].tolist()
+    if value.histograms is None:
+        return Points(value.labels[row], *floats)
+    native = has_histogram(value.histograms[row])
+    return Points(value.labels[row], *floats, times[native].tolist(), value.histograms[row][native].tolist())
+
+
+def _range_points(vector: RangeVector) -> list[Points]:
+    """The samples of a range vector at one step."""
+    columns = vector.columns
+    windows = search(columns, vector.starts[:1], vector.ends[:1])
+    points = []
+    for row, labels in enumerate(vector.labels):
+        chunk = windows.chunk(slice(row, row + 1))
+        held = slice(int(chunk.low[0, 0]), int(chunk.high[0, 0]))
+        times, values = columns.timestamps[held].tolist(), columns.values[held].tolist()
+        native = vector.native.get(row)
+        if vector.extended:
+            if native is not None:
+                kind = "anchored" if vector.anchored else "smoothed"
+                raise QueryError(f"{kind} modifier is not supported with histograms")
+            times, values = (column.tolist() for column in extended.points(vector, row))
+        if native is None:
+            found = Points(labels, times, values)
+        else:
+            inside = np.flatnonzero((native.timestamps > vector.starts[0]) & (native.timestamps <= vector.ends[0]))
+            kept = [one for index in inside.tolist() if (one := native.histograms[index]) is not None]
+            found = Points(labels, times, values, native.timestamps[inside].tolist(), kept)
+        if found.times or found.histogram_times:
+            points.append(found)
+    return points

@@ -1,1 +1,1 @@
-"""The OTLP doors, gRPC and HTTP: framing only, and one handler behind both."""
+"""The doors of OTLP (gRPC and HTTP) and of remote write: framing only, and one handler behind all."""

@@ -1,4 +1,4 @@
-"""The one handler behind both doors: a framed request in, an outcome after the commit out."""
+"""The one handler behind all doors: a framed request in, an outcome after the commit out."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, TypeVarTuple
 
+import cramjam
 import zstandard
 
 from mirubato.errors import BadRequest, Internal, MirubatoError, TooLarge, Unsupported
@@ -23,7 +24,7 @@ Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
 Append = Callable[[bytes, int], Awaitable[Outcome]]
-"""(protobuf bytes of a metrics request, its size) -> what became of it, once it is on disk."""
+"""(protobuf bytes of a request, its size) -> what became of it, once it is on disk."""
 
 # Compressed bytes are fed in pieces, so that a bomb is noticed soon: one piece makes at most 1 MiB of gzip (1:1032) or
 # 32 MiB of zstd (a block of 128 KiB can be 4 bytes).
@@ -80,9 +81,16 @@ class Handler:
 
         The doors let no body through that is larger than `body_bytes_max` as it came.
         """
-        self.counts.bytes[signal] += len(body)
+        return await self._counted(door, signal, len(body), self._export(signal, body, encoding, json=json))
+
+    async def write(self, append: Append, body: bytes) -> Outcome:
+        """The same for one remote write request, which comes as a snappy block and which `append` commits."""
+        return await self._counted("remote_write", Signal.METRICS, len(body), self._write(append, body))
+
+    async def _counted(self, door: str, signal: Signal, size: int, answer: Awaitable[Outcome]) -> Outcome:
+        self.counts.bytes[signal] += size
         try:
-            outcome = await self._export(signal, body, encoding, json=json)
+            outcome = await answer
         except Exception as error:
             self.counts.requests[door, signal, type(error).__name__] += 1
             if isinstance(error, MirubatoError):
@@ -108,6 +116,13 @@ class Handler:
             return count_items(signal, body)
         return await self._slowly(count_items, signal, body)
 
+    async def _write(self, append: Append, body: bytes) -> Outcome:
+        if snappy_length(body, self.body_bytes_max) <= _INLINE_BYTES_MAX:
+            body = unpack_snappy(body)
+        else:
+            body = await self._slowly(unpack_snappy, body)
+        return await append(body, len(body)) if body else Outcome()
+
     async def _slowly(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         """In the slow lane: one thread, so that only one request at a time is blown up to its full size."""
         return await asyncio.get_running_loop().run_in_executor(self._slow_lane, function, *arguments)
@@ -127,6 +142,25 @@ def inflate(encoding: str, body: bytes, limit: int) -> bytes:
         return _inflated(body, make, limit)
     except (zlib.error, zstandard.ZstdError) as error:
         raise BadRequest(f"not {encoding}: {error}") from error
+
+
+def snappy_length(body: bytes, limit: int) -> int:
+    """How many bytes a snappy block says it will be, before any are made; TooLarge over `limit`."""
+    try:
+        length = cramjam.snappy.decompress_raw_len(body)
+    except cramjam.DecompressionError as error:
+        raise BadRequest(str(error)) from error
+    if length > limit:
+        raise too_large(limit)
+    return int(length)
+
+
+def unpack_snappy(body: bytes) -> bytes:
+    """Undo a snappy block, whose `snappy_length` is known to be small enough."""
+    try:
+        return bytes(cramjam.snappy.decompress_raw(body))
+    except cramjam.DecompressionError as error:
+        raise BadRequest(str(error)) from error
 
 
 def _inflated(body: bytes, make: Callable[[], _Stream], limit: int) -> bytes:

@@ -11,14 +11,18 @@ import struct
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec
 from pcodec.standalone import simple_compress, simple_decompress
 
-from mirubato.model.histogram import Buckets, Histogram
+from mirubato.model.histogram import Buckets, Histogram, ResetHint
 from mirubato.model.labels import STALE_NAN, Labels, is_stale
 from mirubato.model.samples import Float64s, Floats, HistogramSample, Int64s
 
 _WHOLE, _FLOAT = 0, 1
+
+# Timestamps that are not shared are one column of whole numbers: its two parts.
+_UNSHARED_PARTS = 2
 
 # Differences are small whole numbers: the plain mode needs no search for a better one (0.010 us a value; 0.02 with).
 _DIFFERENCES = ChunkConfig(compression_level=6, delta_spec=DeltaSpec.no_op(), mode_spec=ModeSpec.classic())
@@ -66,6 +70,49 @@ def decode_whole(data: bytes, counts: Int64s) -> Int64s:
     base = _whole(firsts) - sums[begins]
     result: Int64s = sums + np.repeat(base, counts)
     return result
+
+
+def encode_times(times: Int64s, counts: Int64s) -> bytes:
+    """Timestamps, series after series; neighbours with the very same ones keep them once.
+
+    What one process exports together has one set of timestamps: the twelve buckets of a histogram, all its series.
+    """
+    alike = _alike(times, counts)
+    heads = np.flatnonzero(~alike)
+    rows = np.repeat(~alike, counts)
+    lengths = np.diff(np.append(heads, len(counts)))
+    return pack([encode_whole(lengths, np.array([len(lengths)])), encode_whole(times[rows], counts[heads]), b""])
+
+
+def _alike(times: Int64s, counts: Int64s) -> NDArray[np.bool_]:
+    """Which series have the timestamps of the one before."""
+    begins = np.cumsum(counts) - counts
+    alike = np.zeros(len(counts), np.bool_)
+    same = np.flatnonzero(counts[1:] == counts[:-1]) + 1
+    sizes = counts[same]
+    ends = np.cumsum(sizes)
+    if not len(same):
+        return alike
+    at = np.arange(int(ends[-1])) + np.repeat(begins[same] - (ends - sizes), sizes)
+    differs = times[at] != times[at - np.repeat(sizes, sizes)]
+    alike[same] = ~np.logical_or.reduceat(differs, ends - sizes)
+    return alike
+
+
+def decode_times(data: bytes, counts: Int64s) -> Int64s:
+    """What `encode_times` was given."""
+    parts = unpack(data)
+    if len(parts) == _UNSHARED_PARTS:
+        return decode_whole(data, counts)
+    lengths = decode_whole(parts[0], np.array([length_of(parts[0])]))
+    heads = np.cumsum(lengths) - lengths
+    sizes = counts[heads]
+    once = decode_whole(parts[1], sizes)
+    times = np.empty(int(counts.sum()), np.int64)
+    begins, sources = (np.cumsum(counts) - counts)[heads].tolist(), (np.cumsum(sizes) - sizes).tolist()
+    for begin, source, size, length in zip(begins, sources, sizes.tolist(), lengths.tolist(), strict=True):
+        times[begin : begin + size * length].reshape(length, size)[:] = once[source : source + size]
+    return times
 
 
 def length_of(data: bytes) -> int:
@@ -169,6 +216,9 @@ def decode_labels(text: str) -> Labels:
 
 _SCALARS = ("count", "sum", "zero_count", "zero_threshold", "schema")
 
+# Parts of a content of histograms: of all, and those that are there if any has a hint or bounds of its own.
+_PLAIN_PARTS, _MORE_PARTS = 11, 4
+
 
 def encode_histograms(samples: Sequence[HistogramSample]) -> bytes:
     """The contents of native histograms, column by column; a staleness marker is one in `sum`."""
@@ -180,24 +230,53 @@ def encode_histograms(samples: Sequence[HistogramSample]) -> bytes:
     for side in ("positive", "negative"):
         buckets: list[Buckets] = [getattr(histogram, side) for histogram in histograms]
         columns.append(np.array([bucket.offset for bucket in buckets], np.float64))
-        columns.append(np.array([len(bucket.counts) for bucket in buckets], np.float64))
-        columns.append(np.array([count for bucket in buckets for count in bucket.counts], np.float64))
+        columns.append(np.array([len(bucket) for bucket in buckets], np.float64))
+        columns.append(np.concatenate([np.empty(0), *(bucket.counts for bucket in buckets)]))
+    if any(histogram.hint or histogram.custom_bounds for histogram in histograms):
+        columns += _hints_and_bounds(histograms)
     return pack([encode_values(column, np.array([len(column)])) for column in columns])
 
 
+def _hints_and_bounds(histograms: Sequence[Histogram]) -> list[Float64s]:
+    """Hints; which of the distinct bounds each histogram has; how many bounds each of those has, and they all."""
+    hints = np.array([histogram.hint for histogram in histograms], np.float64)
+    distinct: dict[tuple[float, ...], int] = {}
+    numbers = [distinct.setdefault(histogram.custom_bounds, len(distinct)) for histogram in histograms]
+    lengths = [len(bounds) for bounds in distinct]
+    flat = [bound for bounds in distinct for bound in bounds]
+    return [hints, *(np.array(column, np.float64) for column in (numbers, lengths, flat))]
+
+
 def decode_histograms(data: bytes, series: Sequence[int], timestamps: Sequence[int]) -> list[HistogramSample]:
-    """What `encode_histograms` was given, with series and times from beside it."""
-    columns = [_column(part, len(series)) for part in unpack(data)]
+    """What `encode_histograms` was given, with series and times from beside it; ValueError if it is damaged."""
+    parts = unpack(data)
+    if len(parts) not in (_PLAIN_PARTS, _PLAIN_PARTS + _MORE_PARTS):
+        raise ValueError(f"a content of {len(parts)} parts, which no version of native histograms has")
+    columns = [_column(part, len(series)) for part in parts]
     stale = is_stale(columns[1])
     scalars = [column.tolist() for column in columns[:5]]
     positive, negative = _sides(columns[5:8]), _sides(columns[8:11])
+    hints, bounds = _read_hints_and_bounds(columns[11:], len(series))
     samples = []
     for index, (one, time) in enumerate(zip(series, timestamps, strict=True)):
         count, total, zero_count, zero_threshold, schema = (scalar[index] for scalar in scalars)
         total = math.nan if stale[index] else total
-        histogram = Histogram(count, total, zero_count, zero_threshold, int(schema), positive[index], negative[index])
+        more = positive[index], negative[index], hints[index], bounds[index]
+        histogram = Histogram(count, total, zero_count, zero_threshold, int(schema), *more)
         samples.append(HistogramSample(one, time, histogram, bool(stale[index])))
     return samples
+
+
+def _read_hints_and_bounds(
+    columns: Sequence[Float64s], size: int
+) -> tuple[Sequence[ResetHint], Sequence[tuple[float, ...]]]:
+    """The hint and the bounds of each histogram: equal bounds are one tuple; unknown, and none, without columns."""
+    if not columns:
+        return [ResetHint.UNKNOWN] * size, [()] * size
+    hints, numbers, lengths, flat = columns
+    ends = np.cumsum(lengths).astype(np.int64)
+    distinct: list[tuple[float, ...]] = [tuple(cut.tolist()) for cut in np.split(flat, ends[:-1])]
+    return [ResetHint(int(hint)) for hint in hints.tolist()], [distinct[int(number)] for number in numbers.tolist()]
 
 
 def _column(data: bytes, count: int) -> Float64s:
@@ -209,9 +288,8 @@ def _column(data: bytes, count: int) -> Float64s:
 def _sides(columns: Sequence[Float64s]) -> list[Buckets]:
     offsets, lengths, counts = columns
     ends = np.cumsum(lengths).astype(np.int64).tolist()
-    flat = counts.tolist()
     sides, begin = [], 0
     for offset, end in zip(offsets.tolist(), ends, strict=True):
-        sides.append(Buckets(int(offset), tuple(flat[begin:end])))
+        sides.append(Buckets(int(offset), counts[begin:end]))
         begin = end
     return sides

@@ -95,7 +95,8 @@ def _enter(connection: sqlite3.Connection, registry: Registry, wanted: np.typing
     for place, (is_wanted, (id_, kind, family, pairs)) in enumerate(zip(wanted.tolist(), rows, strict=True)):
         if is_wanted:
             labels = registry.symbols.labels(pairs)
-            slots[place] = registry.enter(Series(id_, labels, Kind(kind), registry.symbols.families[family]))
+            known = registry.symbols.family_of(labels, Kind(kind), registry.symbols.families[family])
+            slots[place] = registry.enter(Series(id_, labels, Kind(kind), known))
         else:
             registry.reserve(id_)
     return slots

@@ -1,28 +1,30 @@
 """Reading: matchers and a window -> columns of samples, from blocks and from what is not sealed yet."""
 
+import heapq
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mirubato.model.labels import NAME, Family, Labels
+from mirubato.model.labels import NAME, Family, Labels, MetricType
 from mirubato.model.matchers import Matcher, MatchOp, match_all
 from mirubato.model.samples import (
     Exemplar,
-    Float64s,
     HistogramSample,
     Int64s,
     Kind,
     SelectedFloats,
     SelectedHistograms,
 )
-from mirubato.model.seams import Budget, Newest, Selected
+from mirubato.model.seams import Budget, Head, Newest, Selected
 from mirubato.storage import codec
-from mirubato.storage.blocks import decode_series, wanted_rows
+from mirubato.storage.assembly import Piece, assemble
+from mirubato.storage.blocks import decode_series, stable_order
 from mirubato.storage.recent import Chunk
 from mirubato.storage.registry import Active
 from mirubato.storage.schema import open_reader
@@ -33,34 +35,24 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Chosen:
-    """The series of a selection, the active ones first: labels and kind by position, and where each id stands."""
+    """The series of a selection, the active ones first: labels by position, and where each id stands."""
 
-    labels: list[Labels] = field(default_factory=list)
-    kinds: list[Kind] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
+    labels: list[Labels]
+    ids: Int64s
+    """Rising."""
+    positions: Int64s
     """Position of each id; an archived series that came back shares the position of its younger self."""
-    names: set[int] = field(default_factory=set)
-    place: dict[tuple[Labels, Kind], int] = field(default_factory=dict)
-
-    def add(self, id_: int, labels: Labels, kind: Kind, name: int) -> None:
-        """Take one series in."""
-        position = self.place.setdefault((labels, kind), len(self.labels))
-        if position == len(self.labels):
-            self.labels.append(labels)
-            self.kinds.append(kind)
-        self.ids.append(id_)
-        self.positions.append(position)
-        self.names.add(name)
+    names: list[int]
+    """Numbers of their metric names."""
+    shared: bool = False
+    """Whether any position has two ids."""
 
 
 @dataclass(slots=True)
 class _Found:
     """Pieces of the answer, in the order in which they were written."""
 
-    positions: list[Int64s] = field(default_factory=list)
-    timestamps: list[Int64s] = field(default_factory=list)
-    values: list[Float64s] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
     histograms: list[HistogramSample] = field(default_factory=list)
 
 
@@ -75,14 +67,11 @@ class Reader:
     def select(self, matchers: tuple[Matcher, ...], start: int, end: int, budget: Budget) -> Selected:
         """Samples of the matching series from `start` to `end` (ms, both included)."""
 
-        def unsealed(_: Active) -> list[Chunk]:
-            return [chunk.copy() for chunk in self._store.recent.chunks() if chunk.overlaps(start, end)]
-
         # Unsealed chunks first, blocks second: what is sealed in between is then seen twice, never missed.
-        active, chunks = self._of_one_epoch(matchers, unsealed)
+        active, chunks = self._of_one_epoch(matchers, lambda _: self._chunks(start, end))
         position_of = np.full(len(self._store.registry.series), -1, np.int64)
         chosen = self._chosen(matchers, active, budget)
-        position_of[active.slots] = chosen.positions[: len(active.slots)]
+        position_of[active.slots] = np.arange(len(active.slots))
         found = _Found()
         self._read_blocks(chosen, start, end, budget, found)
         for chunk in chunks:
@@ -90,11 +79,27 @@ class Reader:
             _read_chunk(chunk, position_of, start, end, budget, found)
         return Selected(_floats(chosen, found), _histograms(chosen, found))
 
-    def series(self, matchers: tuple[Matcher, ...], start: int, budget: Budget) -> Sequence[Labels]:
-        """Labels of the matching series that have a sample at or after `start` (ms), or are on disk only."""
+    def series(
+        self, matchers: tuple[Matcher, ...], start: int, budget: Budget, end: int | None = None
+    ) -> Sequence[Labels]:
+        """Labels of the matching series that have a sample at or after `start` (ms), or are on disk only.
+
+        With `end`: only those of which a block, or a sample that is not sealed yet, lies within the window.
+        """
         state = self._store.registry.state
-        active, times = self._of_one_epoch(matchers, lambda active: state.last_time[active.slots])
-        return self._chosen(matchers, active.only(times >= start), budget).labels
+
+        def read(active: Active) -> tuple[Int64s, list[Chunk]]:
+            return state.last_time[active.slots], [] if end is None else self._chunks(start, end)
+
+        active, (times, chunks) = self._of_one_epoch(matchers, read)
+        chosen = self._chosen(matchers, active.only(times >= start), budget)
+        if end is None:
+            return chosen.labels
+        held = self._ids_in_blocks(chosen, start, end, budget)
+        slots = np.unique(np.concatenate([np.empty(0, np.int64), *(_slots(chunk, start, end) for chunk in chunks)]))
+        held.update(np.array([one.id for one in active.series])[np.isin(active.slots, slots)].tolist())
+        positions = {position for id_, position in zip(chosen.ids, chosen.positions, strict=True) if id_ in held}
+        return [labels for position, labels in enumerate(chosen.labels) if position in positions]
 
     def label_names(self) -> list[str]:
         """Names of all labels of active series, sorted."""
@@ -105,8 +110,10 @@ class Reader:
         return self._store.registry.index.values(name)
 
     def families(self) -> list[Family]:
-        """All metric families that were ever seen, by name."""
-        return sorted(self._store.registry.symbols.families[1:], key=lambda family: (family.name, family.type))
+        """All metric families of which something was ever known, by name."""
+        families = self._store.registry.symbols.families[1:]
+        known = [family for family in families if family.type is not MetricType.UNKNOWN or family.help or family.unit]
+        return sorted(known, key=lambda family: (family.name, family.type))
 
     def newest(self, matchers: tuple[Matcher, ...] | None, since: int) -> list[Newest]:
         """The newest sample of each active series (or those that match), unless it is stale or older than `since`.
@@ -126,10 +133,12 @@ class Reader:
             found.append(Newest(series.id, series.labels, series.family, times[row], values[row], histogram))
         return found
 
-    def exemplars(self, start: int, end: int) -> list[tuple[Labels, Exemplar]]:
-        """Exemplars of active series in a window, oldest first."""
-        registry = self._store.registry
-        labels = {series.id: series.labels for series in list(registry.series) if series is not None}
+    def exemplars(
+        self, start: int, end: int, selectors: Sequence[tuple[Matcher, ...]] = ((),)
+    ) -> list[tuple[Labels, Exemplar]]:
+        """Exemplars of active series that match any of some selectors, in a window, oldest first."""
+        found = [self._store.registry.find(matchers).series for matchers in selectors]
+        labels = {series.id: series.labels for some in found for series in some}
         rows = self._connection().execute(
             "SELECT series, timestamp, value, labels FROM exemplar WHERE timestamp BETWEEN ? AND ? ORDER BY rowid",
             (start, end),
@@ -140,6 +149,17 @@ class Reader:
             for id_, timestamp, value, text in rows
             if id_ in labels
         ]
+
+    def head(self, most: int) -> Head:
+        """What is in memory, and the `most` largest of each kind of label."""
+        registry, chunks = self._store.registry, self._store.recent.chunks()
+        return Head(
+            series=registry.active,
+            chunks=len(chunks),
+            time_low=min((chunk.time_low for chunk in chunks), default=0),
+            time_high=max((chunk.time_high for chunk in chunks), default=0),
+            **_cardinality(registry.index.counts(), most),
+        )
 
     def close(self) -> None:
         """Close the connections of all threads; no query may be under way."""
@@ -153,6 +173,10 @@ class Reader:
             self._connections.append(connection)
         return connection
 
+    def _chunks(self, start: int, end: int) -> list[Chunk]:
+        """What is not sealed of a window."""
+        return [chunk.copy() for chunk in self._store.recent.chunks() if chunk.overlaps(start, end)]
+
     def _of_one_epoch(self, matchers: tuple[Matcher, ...], read: Callable[[Active], T]) -> tuple[Active, T]:
         """The matching active series, and what `read` finds in their slots: before one is given to another series."""
         registry = self._store.registry
@@ -163,15 +187,23 @@ class Reader:
                 return active, result
 
     def _chosen(self, matchers: tuple[Matcher, ...], active: Active, budget: Budget) -> _Chosen:
-        chosen = _Chosen()
         budget.take_series(len(active.slots))
-        for series, name in zip(active.series, active.names.tolist(), strict=True):
-            chosen.add(series.id, series.labels, series.kind, name)
-        if self._store.archived:
-            self._add_archived(matchers, set(chosen.ids), chosen, budget)
-        return chosen
+        labels = [series.labels for series in active.series]
+        ids = self._store.registry.ids[active.slots]
+        positions = np.arange(len(ids))
+        names = np.unique(active.names).tolist()
+        if not self._store.archived:
+            return _by_id(_Chosen(labels, ids, positions, names))
+        found = _Archived({(series.labels, series.kind): row for row, series in enumerate(active.series)})
+        self._find_archived(matchers, set(ids.tolist()), found, budget)
+        labels += found.labels
+        ids = np.append(ids, np.array(found.ids, np.int64))
+        positions = np.append(positions, np.array(found.positions, np.int64))
+        return _by_id(_Chosen(labels, ids, positions, sorted({*names, *found.names}), len(ids) > len(labels)))
 
-    def _add_archived(self, matchers: tuple[Matcher, ...], present: set[int], chosen: _Chosen, budget: Budget) -> None:
+    def _find_archived(
+        self, matchers: tuple[Matcher, ...], present: set[int], found: "_Archived", budget: Budget
+    ) -> None:
         """Series that are on disk only, found by metric name where the matchers give one."""
         symbols = self._store.registry.symbols
         active = {series.id for series in list(self._store.registry.series) if series is not None}
@@ -182,7 +214,7 @@ class Reader:
             labels = symbols.labels(pairs)
             if match_all(matchers, dict(labels)):
                 budget.take_series(1)
-                chosen.add(id_, labels, Kind(kind), name)
+                found.add(id_, labels, Kind(kind), name)
 
     def _series_rows(self, matchers: tuple[Matcher, ...]) -> Iterable[tuple[int, int, int, bytes]]:
         """(id, kind, name, pairs) of the series on disk; of one metric where the matchers name it."""
@@ -192,97 +224,162 @@ class Reader:
         name = self._store.registry.symbols.pair_id_of((NAME, exact[0]))
         return self._connection().execute("SELECT id, kind, name, pairs FROM series WHERE name = ?", (name,))
 
-    def _read_blocks(self, chosen: _Chosen, start: int, end: int, budget: Budget, found: _Found) -> None:
-        if not chosen.ids:
-            return
-        ids = np.array(chosen.ids, np.int64)
-        order = np.argsort(ids)
-        ids, positions = ids[order], np.array(chosen.positions, np.int64)[order]
+    def _ids_in_blocks(self, chosen: _Chosen, start: int, end: int, budget: Budget) -> set[int]:
+        """The series in blocks that overlap a window."""
+        ids: set[int] = set()
         for name in chosen.names:
             rows = self._connection().execute(
-                "SELECT kind, series, timestamps, content FROM block INDEXED BY block_by_name"
+                "SELECT series FROM block INDEXED BY block_by_name WHERE name = ? AND time_high >= ? AND time_low <= ?",
+                (name, start, end),
+            )
+            for (series,) in rows:
+                budget.check()
+                ids.update(decode_series(series)[0].tolist())
+        return ids
+
+    def _read_blocks(self, chosen: _Chosen, start: int, end: int, budget: Budget, found: _Found) -> None:
+        for name in chosen.names:
+            rows = self._connection().execute(
+                "SELECT kind, series, timestamps, content, time_low, time_high FROM block INDEXED BY block_by_name"
                 " WHERE name = ? AND time_high >= ? AND time_low <= ? ORDER BY seq_low, id",
                 (name, start, end),
             )
-            for kind, series, timestamps, content in rows:
+            for kind, series, timestamps, content, low, high in rows:
                 budget.check()
-                _read_block(kind, (series, timestamps, content), (ids, positions), (start, end), budget, found)
+                ids, counts = decode_series(series)
+                at = np.minimum(np.searchsorted(chosen.ids, ids), len(chosen.ids) - 1)
+                hit = chosen.ids[at] == ids if len(chosen.ids) else np.zeros(len(ids), np.bool_)
+                if not hit.any():
+                    continue
+                run = _Runs(chosen.positions[at], counts, hit)
+                if kind == Kind.HISTOGRAM:
+                    _read_histograms(run, timestamps, content, (start, end), budget, found)
+                    continue
+                piece = _read_floats(run, timestamps, content)
+                inside = piece if start <= low and high <= end else piece.within(start, end)
+                budget.take_samples(len(inside.timestamps))
+                found.pieces += _apart(inside) if chosen.shared else [inside]
 
 
-def _read_block(
-    kind: int,
-    block: tuple[bytes, bytes, bytes],
-    wanted: tuple[Int64s, Int64s],
-    window: tuple[int, int],
-    budget: Budget,
-    found: _Found,
+def _by_id(chosen: _Chosen) -> _Chosen:
+    order = np.argsort(chosen.ids, kind="stable")
+    chosen.ids, chosen.positions = chosen.ids[order], chosen.positions[order]
+    return chosen
+
+
+@dataclass(slots=True)
+class _Archived:
+    """Series that are on disk only, behind the active ones, of which `place` knows the positions."""
+
+    place: dict[tuple[Labels, Kind], int]
+    labels: list[Labels] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    names: set[int] = field(default_factory=set)
+
+    def add(self, id_: int, labels: Labels, kind: Kind, name: int) -> None:
+        """Take one series in."""
+        if (labels, kind) not in self.place:
+            self.place[labels, kind] = len(self.place)
+            self.labels.append(labels)
+        self.ids.append(id_)
+        self.positions.append(self.place[labels, kind])
+        self.names.add(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """The series of a block: the position of each in the answer, how many samples it has, whether it is wanted."""
+
+    positions: Int64s
+    counts: Int64s
+    wanted: NDArray[np.bool_]
+
+
+def _read_floats(runs: _Runs, timestamps: bytes, content: bytes) -> Piece:
+    """The wanted samples of a block."""
+    times, values = codec.decode_times(timestamps, runs.counts), codec.decode_values(content, runs.counts)
+    if runs.wanted.all():
+        return Piece(runs.positions, runs.counts, times, values)
+    kept = np.repeat(runs.wanted, runs.counts)
+    return Piece(runs.positions[runs.wanted], runs.counts[runs.wanted], times[kept], values[kept])
+
+
+def _read_histograms(
+    runs: _Runs, encoded_times: bytes, content: bytes, window: tuple[int, int], budget: Budget, found: _Found
 ) -> None:
-    series, encoded_times, content = block
-    ids, positions = wanted
-    block_ids, counts = decode_series(series)
-    at = np.minimum(np.searchsorted(ids, block_ids), len(ids) - 1)
-    hit = ids[at] == block_ids
-    if not hit.any():
-        return
-    timestamps = codec.decode_whole(encoded_times, counts)
-    rows, owners = wanted_rows(positions[at], counts, hit)
-    times = timestamps[rows]
-    inside = (times >= window[0]) & (times <= window[1])
-    rows, owners, times = rows[inside], owners[inside], times[inside]
+    timestamps = codec.decode_times(encoded_times, runs.counts)
+    inside = (timestamps >= window[0]) & (timestamps <= window[1]) & np.repeat(runs.wanted, runs.counts)
+    rows = np.flatnonzero(inside)
     budget.take_samples(len(rows))
-    if kind == Kind.HISTOGRAM:
-        samples = codec.decode_histograms(content, [0] * len(timestamps), timestamps.tolist())
-        for row, owner in zip(rows.tolist(), owners.tolist(), strict=True):
-            sample = samples[row]
-            found.histograms.append(HistogramSample(owner, sample.timestamp, sample.histogram, sample.stale))
-        return
-    found.positions.append(owners)
-    found.timestamps.append(times)
-    found.values.append(codec.decode_values(content, counts)[rows])
+    samples = codec.decode_histograms(content, [0] * len(timestamps), timestamps.tolist())
+    owners = np.repeat(runs.positions, runs.counts)[rows]
+    for row, owner in zip(rows.tolist(), owners.tolist(), strict=True):
+        sample = samples[row]
+        found.histograms.append(HistogramSample(owner, sample.timestamp, sample.histogram, sample.stale))
+
+
+def _apart(piece: Piece) -> list[Piece]:
+    """Pieces in which no series comes twice: an archived series and its younger self may share a block."""
+    if len(np.unique(piece.owners)) == len(piece.owners):
+        return [piece]
+    ends = np.cumsum(piece.counts)
+    return [
+        Piece(
+            piece.owners[row : row + 1], piece.counts[row : row + 1], piece.timestamps[low:high], piece.values[low:high]
+        )
+        for row, (low, high) in enumerate(zip((ends - piece.counts).tolist(), ends.tolist(), strict=True))
+    ]
 
 
 def _read_chunk(chunk: Chunk, position_of: Int64s, start: int, end: int, budget: Budget, found: _Found) -> None:
     floats = chunk.floats()
-    slots, times = floats.series, floats.timestamps
-    owners = position_of[slots]
-    rows = np.flatnonzero((owners >= 0) & (times >= start) & (times <= end))
+    owners = position_of[floats.series]
+    rows = np.flatnonzero((owners >= 0) & (floats.timestamps >= start) & (floats.timestamps <= end))
     budget.take_samples(len(rows))
-    found.positions.append(owners[rows])
-    found.timestamps.append(times[rows])
-    found.values.append(floats.values[rows])
+    if len(rows):
+        rows = rows[stable_order(owners[rows])]
+        counts = np.bincount(owners[rows])
+        present = np.flatnonzero(counts)
+        found.pieces.append(Piece(present, counts[present], floats.timestamps[rows], floats.values[rows]))
     for sample in chunk.histograms:
         owner = int(position_of[sample.series])
         if owner >= 0 and start <= sample.timestamp <= end:
             found.histograms.append(HistogramSample(owner, sample.timestamp, sample.histogram, sample.stale))
 
 
+def _slots(chunk: Chunk, start: int, end: int) -> Int64s:
+    """Slots of the samples within a window."""
+    floats = chunk.floats()
+    inside = (floats.timestamps >= start) & (floats.timestamps <= end)
+    native = [sample.series for sample in chunk.histograms if start <= sample.timestamp <= end]
+    return np.append(floats.series[inside], np.array(native, np.int64))
+
+
+def _cardinality(counts: Mapping[str, Mapping[str, int]], most: int) -> dict[str, Any]:
+    """The fields of Head that are about labels, from label -> value -> number of series."""
+    by_label = [(name, len(values)) for name, values in counts.items()]
+    sizes = [(name, sum(len(value) * series for value, series in values.items())) for name, values in counts.items()]
+    pairs = [(f"{name}={value}", series) for name, values in counts.items() for value, series in values.items()]
+    return {
+        "label_pairs": sum(count for _, count in by_label),
+        "by_metric": _largest(counts.get(NAME, {}).items(), most),
+        "by_label": _largest(by_label, most),
+        "sizes": _largest(sizes, most),
+        "by_pair": _largest(pairs, most),
+    }
+
+
+def _largest(entries: Iterable[tuple[str, int]], most: int) -> list[tuple[str, int]]:
+    return heapq.nlargest(most, entries, key=lambda entry: entry[1])
+
+
 def _floats(chosen: _Chosen, found: _Found) -> SelectedFloats:
-    """Pieces in order of writing -> columns by series and time, of two samples at one time the later write."""
-    if not any(map(len, found.positions)):
-        return SelectedFloats([], np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0))
-    positions, times = np.concatenate(found.positions), np.concatenate(found.timestamps)
-    values = np.concatenate(found.values)
-    keys = _keys(positions, times)
-    if not (keys[1:] > keys[:-1]).all():
-        order = np.argsort(keys, kind="stable")
-        keys = keys[order]
-        order = order[np.append(keys[1:] != keys[:-1], [True])]
-        positions, times, values = positions[order], times[order], values[order]
-    present, counts = np.unique(positions, return_counts=True)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    return SelectedFloats([chosen.labels[position] for position in present.tolist()], offsets, times, values)
-
-
-def _keys(positions: Int64s, times: Int64s) -> Int64s:
-    """One number for each pair, which sorts as the pair does."""
-    low = int(times.min())
-    bits = (int(times.max()) - low).bit_length()
-    if bits + int(positions.max()).bit_length() > 63:
-        # A million series over 278 years and more: the times' ranks fit where their distances do not.
-        times = np.unique(times, return_inverse=True)[1]
-        low, bits = 0, len(times).bit_length()
-    keys: Int64s = (positions << bits) | (times - low)
-    return keys
+    """Columns of the series that have samples, by position."""
+    one = assemble(found.pieces, len(chosen.labels))
+    some = np.flatnonzero(np.diff(one.offsets))
+    labels = chosen.labels if len(some) == len(chosen.labels) else [chosen.labels[row] for row in some.tolist()]
+    return SelectedFloats(labels, np.append(one.offsets[some], one.offsets[-1:]), one.timestamps, one.values)
 
 
 def _histograms(chosen: _Chosen, found: _Found) -> list[SelectedHistograms]:

@@ -7,12 +7,14 @@ again, ids are not. Everything that remembers slots watches `epoch`.
 import sys
 import threading
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mirubato.limits import FAMILIES_MAX
+from mirubato.model.families import family_of
 from mirubato.model.histogram import Histogram
 from mirubato.model.labels import NAME, Family, Labels, MetricType, metric_name
 from mirubato.model.matchers import Matcher, MatchOp
@@ -220,6 +222,13 @@ class Index:
         with self._lock:
             return sorted(self._postings.get(name, ()))
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Label -> value -> how many series have it."""
+        with self._lock:
+            return {
+                name: {value: len(slots) for value, slots in values.items()} for name, values in self._postings.items()
+            }
+
 
 @dataclass(frozen=True, slots=True)
 class Active:
@@ -275,6 +284,16 @@ class Registry:
         slot = self._slots.get((labels, kind))
         return self._make(labels, kind, family) if slot is None else slot
 
+    def slot_of(self, labels: Labels, kind: Kind) -> int | None:
+        """The slot of a series if it is active."""
+        return self._slots.get((labels, kind))
+
+    def describe(self, family: Family) -> None:
+        """Keep what is known of a metric, told apart from its series; PointRefused past a limit."""
+        if len(self.symbols.families) >= FAMILIES_MAX and not self.symbols.knows(family):
+            raise PointRefused("max_families", f"more than {FAMILIES_MAX} metrics that were told of apart from samples")
+        self.symbols.describe(family)
+
     def _make(self, labels: Labels, kind: Kind, family: Family) -> int:
         since, made = self._minute
         if self.active >= self._limits.active:
@@ -285,7 +304,8 @@ class Registry:
                 "max_new_series_per_minute", f"more than MIRUBATO_MAX_NEW_SERIES_PER_MINUTE={limit} new series"
             )
         self._minute = (since, made + 1)
-        series = Series(self._next_id, self.symbols.interned(labels), kind, self.symbols.family(family))
+        family = self.symbols.family_of(labels, kind, family)
+        series = Series(self._next_id, self.symbols.interned(labels), kind, family)
         self._next_id += 1
         slot = self.enter(series)
         self._new.append(slot)
@@ -328,8 +348,14 @@ class Registry:
         for slots in self.state.touched():
             self.seen[slots] = self.now
         self.state.forget()
-        self.symbols.saved()
+        self._tell(self.symbols.saved())
         self._new.clear()
+
+    def _tell(self, described: Collection[str]) -> None:
+        """Give series the families that were described after them; `described` are the names of those."""
+        for series in self.series if described else ():
+            if series is not None and (series.family.type is MetricType.UNKNOWN or series.family.name in described):
+                series.family = self.symbols.family_of(series.labels, series.kind, series.family)
 
     def undo(self) -> None:
         """The commit failed: new series go, and the state is what it was.
@@ -381,6 +407,10 @@ class Symbols:
         self.families: list[Family] = [Family("", MetricType.UNKNOWN)]
         self._pair_ids: dict[Pair, int] = {}
         self._family_ids: dict[tuple[str, MetricType], int] = {}
+        self._told: dict[str, Family] = {}
+        """The family that came last of each name."""
+        self._described: dict[int, str] = {}
+        """Numbers and names of families that were described since the last commit."""
         self._saved = (1, 1)
 
     def interned(self, labels: Labels) -> Labels:
@@ -410,7 +440,33 @@ class Symbols:
         if number is None:
             number = self._family_ids[key] = len(self.families)
             self.families.append(family)
+            self._tell(family)
         return self.families[number]
+
+    def _tell(self, family: Family) -> None:
+        if family.type is not MetricType.UNKNOWN or family.help or family.unit:
+            self._told[family.name] = family
+
+    def knows(self, family: Family) -> bool:
+        """Whether there is one of its name and type."""
+        return (family.name, family.type) in self._family_ids
+
+    def describe(self, family: Family) -> None:
+        """Keep a family that was told apart from its series; unit and help too where they were not known."""
+        known = self.knows(family)
+        before = self.family(family)
+        if known and (before.help or before.unit or not (family.help or family.unit)):
+            return
+        number = self.family_id(family)
+        self.families[number] = family
+        self._described[number] = family.name
+        self._tell(family)
+
+    def family_of(self, labels: Labels, kind: Kind, family: Family) -> Family:
+        """The family of a series; where its type is unknown, the one that was told of apart from it."""
+        if family.type is MetricType.UNKNOWN:
+            family = family_of(labels, kind, self._told)
+        return self.family(family)
 
     def family_id(self, family: Family) -> int:
         """The number of a family that `family` has answered."""
@@ -421,12 +477,17 @@ class Symbols:
         pairs, families = self._saved
         return (
             [(number, *pair) for number, pair in enumerate(self.pairs[pairs:], pairs)],
-            list(enumerate(self.families[families:], families)),
+            [
+                *((number, self.families[number]) for number in self._described if number < families),
+                *enumerate(self.families[families:], families),
+            ],
         )
 
-    def saved(self) -> None:
-        """All are on disk."""
+    def saved(self) -> Collection[str]:
+        """All are on disk. Answers the names of the families that were described since the last time."""
+        described, self._described = set(self._described.values()), {}
         self._saved = (len(self.pairs), len(self.families))
+        return described
 
     def restore(self, pairs: Iterable[tuple[int, str, str]], families: Iterable[tuple[int, Family]]) -> None:
         """Take over what is on disk, in the order of the numbers, which have no gaps."""

@@ -261,7 +261,7 @@ def _merged(connection: sqlite3.Connection, runs: Sequence[Run]) -> list[Block]:
         np.concatenate([np.repeat(ids, counts) for ids, counts, _, _ in decoded]), return_inverse=True
     )
     names = np.full(len(ids), first.name)
-    times = [codec.decode_whole(timestamps, counts) for _, counts, timestamps, _ in decoded]
+    times = [codec.decode_times(timestamps, counts) for _, counts, timestamps, _ in decoded]
     if first.kind == Kind.HISTOGRAM:
         samples: list[HistogramSample] = []
         for (_, _, _, content), part in zip(decoded, times, strict=True):

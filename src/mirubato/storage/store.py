@@ -121,7 +121,7 @@ def _insert_series(connection: sqlite3.Connection, registry: Registry) -> None:
         connection.executemany("INSERT INTO label_pair (id, name, value) VALUES (?, ?, ?)", pairs)
     if families:
         connection.executemany(
-            "INSERT INTO family (id, name, type, unit, help) VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO family (id, name, type, unit, help) VALUES (?, ?, ?, ?, ?)",
             [(number, family.name, family.type, family.unit, family.help) for number, family in families],
         )
     if rows:

@@ -19,16 +19,21 @@ from mirubato.limits import LOOKBACK_MS
 from mirubato.model.matchers import Matcher
 from mirubato.model.samples import Exemplar
 from mirubato.model.seams import Newest, Selector
-from mirubato.promql.selectors import parse_matchers
+from mirubato.promql.parser import parse_matchers
 from mirubato.web.exposition import render
 from mirubato.web.history import History
 from mirubato.web.http_server import AsgiApp, Receive, Send
 from mirubato.web.negotiation import negotiate
 from mirubato.web.offload import offload
-from mirubato.web.prometheus_api import PREFIX, PrometheusApi, QueryLimits, refusal
+from mirubato.web.prometheus_answers import refusal
+from mirubato.web.prometheus_api import PREFIX, PrometheusApi
+from mirubato.web.prometheus_queries import QuerySettings
 
 Health = Callable[[], Mapping[str, Any]]
 """What /api/health answers; its `status` is `ok` or what is wrong."""
+
+WRITE_PATH = f"{PREFIX}/write"
+"""Where Prometheus pushes to: `remote_write` in its configuration, with the gateway's address before it."""
 
 _STATUS = {BadQuery: 400, QueryLimit: 422, QueryTimeout: 503}
 
@@ -39,21 +44,22 @@ class Rooms:
 
     selector: Selector
     pool: Executor
-    query_limits: QueryLimits
+    query: QuerySettings
     now: Callable[[], int]
     version: str
     health: Health
     own_metrics: Callable[[], bytes]
     otlp: AsgiApp
+    remote_write: AsgiApp
 
 
 class Web:
-    """The ASGI application of the web port; it takes OTLP/HTTP too."""
+    """The ASGI application of the web port; it takes OTLP/HTTP and remote write too."""
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._history = History(rooms.selector, rooms.now)
-        self._api = PrometheusApi(rooms.selector, rooms.pool, rooms.query_limits, rooms.now, rooms.version)
+        self._api = PrometheusApi(rooms.selector, rooms.pool, rooms.query, rooms.now, rooms.version)
         self._pages = Starlette(
             routes=[
                 Route("/", self._index),
@@ -71,9 +77,11 @@ class Web:
         )
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """ASGI: /v1/... is OTLP, all else is here."""
+        """ASGI: /v1/... is OTLP, one path is remote write, all else is here."""
         if scope["path"].startswith("/v1/"):
             await self._rooms.otlp(scope, receive, send)
+        elif scope["path"] == WRITE_PATH:
+            await self._rooms.remote_write(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
 

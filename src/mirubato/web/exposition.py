@@ -4,6 +4,7 @@ Sources: prometheus/docs, instrumenting/exposition_formats.md and specs/om/open_
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -16,6 +17,9 @@ from mirubato.model.samples import Exemplar
 from mirubato.model.seams import Newest
 
 Key = TypeVar("Key")
+
+_LABEL, _METRIC = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*"), re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_ILLEGAL = re.compile(r"^[0-9]|[^a-zA-Z0-9_:]")
 
 # The label that tells the samples of one point apart, and the end of the names that have it.
 _BOUND = {MetricType.HISTOGRAM: ("le", "_bucket"), MetricType.SUMMARY: ("quantile", "")}
@@ -57,7 +61,7 @@ def _groups(newest: Sequence[Newest], *, openmetrics: bool) -> dict[Family, list
     groups: dict[Family, list[Newest]] = {}
     owners: dict[str, Family] = {}
     left: list[Newest] = []
-    families = _by(lambda sample: sample.family, _flat(newest))
+    families = _by(lambda sample: sample.family, _flat(_legal(newest)))
     for family in sorted(families, key=lambda one: _RANK[one.type]):
         points = _points(family, families[family]) if family.type in _BOUND else [families[family]]
         samples = [sample for point in points for sample in point]
@@ -74,6 +78,29 @@ def _groups(newest: Sequence[Newest], *, openmetrics: bool) -> dict[Family, list
             together = {sample.labels: sample for sample in [*samples, *groups.get(owner, ())]}
             groups[owner] = list(together.values())
     return groups
+
+
+def _legal(newest: Sequence[Newest]) -> Sequence[Newest]:
+    """UTF-8 names with underscores, as Prometheus escapes them for those who cannot read them.
+
+    Of series that so become one, the first stays. Only remote write brings such names, so most often there are none.
+    """
+    labels = {name for sample in newest for name, _ in sample.labels}
+    metrics = {metric_name(sample.labels) for sample in newest}
+    if all(map(_LABEL.fullmatch, labels)) and all(map(_METRIC.fullmatch, metrics)):
+        return newest
+    named: dict[Labels, Newest] = {}
+    for sample in newest:
+        renamed = _renamed(sample)
+        named.setdefault(renamed.labels, renamed)
+    return list(named.values())
+
+
+def _renamed(sample: Newest) -> Newest:
+    labels = {_ILLEGAL.sub("_", name).replace(":", "_"): text for name, text in sample.labels}
+    labels[NAME] = _ILLEGAL.sub("_", labels[NAME])
+    family = replace(sample.family, name=_ILLEGAL.sub("_", sample.family.name))
+    return replace(sample, labels=labels_of(labels.items()), family=family)
 
 
 def _by(key: Callable[[Newest], Key], samples: Iterable[Newest]) -> dict[Key, list[Newest]]:
@@ -132,11 +159,13 @@ def _bound(family: Family, sample: Newest) -> float:
 def _is_proper(family: Family, point: Sequence[Newest]) -> bool:
     """Whether OpenMetrics takes these samples under their type.
 
-    It wants counters, counts, sums and quantiles of 0 or more; no sum beside negative buckets, and no count without a
-    sum; buckets that rise to the count, in whole numbers; quantiles of 0 to 1; and no `le` or `quantile` but its own.
+    It wants counters named `_total`; counters, counts, sums and quantiles of 0 or more; no sum beside negative buckets,
+    and no count without a sum; buckets that rise to the count, in whole numbers; quantiles of 0 to 1; and no `le` or
+    `quantile` but its own.
     """
     if family.type not in _BOUND:
-        return family.type is not MetricType.COUNTER or all(sample.value >= 0 for sample in point)
+        counter = family.type is MetricType.COUNTER
+        return not counter or (family.name.endswith("_total") and all(sample.value >= 0 for sample in point))
     label, end = _BOUND[family.type]
     bounded: list[tuple[float, float]] = []
     whole: dict[str, float] = {}

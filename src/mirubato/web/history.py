@@ -6,10 +6,10 @@ from typing import Any
 
 from mirubato.errors import BadQuery
 from mirubato.model.labels import NAME, metric_name
-from mirubato.model.matchers import Matcher, MatchOp
 from mirubato.model.seams import Selector
-from mirubato.promql.query import Points, QueryBudget, Steps, at_steps
-from mirubato.promql.selectors import VectorSelector
+from mirubato.promql.literals import quoted
+from mirubato.promql.query import QueryBudget, over_steps
+from mirubato.promql.values import Points, Steps
 from mirubato.web.parameters import duration_ms, moment_ms
 
 _HOUR_MS = 3_600_000
@@ -33,9 +33,9 @@ class History:
         step = duration_ms(parameters, "step", max(1000, (end - start) // _POINTS_DEFAULT))
         steps = Steps(start, end, step)
         metric = parameters.get("metric")
-        matcher = Matcher(NAME, MatchOp.EQUAL, metric) if metric else Matcher(NAME, MatchOp.NOT_EQUAL, "")
-        points = at_steps(self._selector, VectorSelector((matcher,)), steps, budget)
-        floats = [one for one in points if not one.histograms]
+        selector = f"{{{NAME}={quoted(metric)}}}" if metric else f'{{{NAME}!=""}}'
+        found = over_steps(self._selector, selector, steps, budget)
+        floats = [one for one in found.series if one.values]
         series = _grouped(floats, parameters["group_by"]) if parameters.get("group_by") else _plain(floats)
         return {
             "start": start / 1000,

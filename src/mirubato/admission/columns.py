@@ -1,4 +1,4 @@
-"""What a decoder hands on: columns of points that still have to be admitted."""
+"""What every decoder hands on: columns of points that still have to be admitted."""
 
 from collections import Counter
 from dataclasses import dataclass, field

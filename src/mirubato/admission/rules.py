@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirubato.model.histogram import empty
+from mirubato.admission.columns import COUNTER, DELTA, LEAD, STALE, Decoded, HistogramPoint
+from mirubato.admission.natives import emptied, total
 from mirubato.model.labels import is_stale
 from mirubato.model.samples import (
     NEVER,
@@ -25,8 +26,6 @@ from mirubato.model.samples import (
     no_starts,
 )
 from mirubato.model.seams import Outcome, Reason, Rejection, StreamState
-from mirubato.otlp.columns import COUNTER, DELTA, LEAD, STALE, Decoded, HistogramPoint
-from mirubato.otlp.natives import total
 
 _NS_PER_MS = 1_000_000
 _FOREVER = int(np.iinfo(np.int64).max)
@@ -106,16 +105,17 @@ def admit(requests: Sequence[Decoded], state: StreamState, bounds: TimeBounds, n
     for request, outcome in zip(requests, outcomes, strict=True):
         for point in request.histograms:
             histograms += _admit_histogram(point, state, bounds, now, outcome, begun)
-        exemplars += [exemplar for exemplar in request.exemplars if low <= exemplar.timestamp <= high]
+        timely = [exemplar for exemplar in request.exemplars if low <= exemplar.timestamp <= high]
+        exemplars += timely
+        outcome.exemplars = len(timely)
         outcome.accepted -= outcome.rejected
     return Batch(floats, _with_more(starts, begun), histograms, exemplars), outcomes
 
 
 def _outcome(request: Decoded) -> Outcome:
     rejections = [Rejection(reason, count) for reason, count in request.rejected.items()]
-    return Outcome(
-        request.points, rejections + [Rejection(Reason(WARNING, warning), 0) for warning in request.warnings]
-    )
+    warnings = [Rejection(Reason(WARNING, warning), 0) for warning in request.warnings]
+    return Outcome(request.points, rejections + warnings, histograms=len(request.histograms))
 
 
 def _gather(requests: Sequence[Decoded]) -> _Pending | None:
@@ -277,6 +277,7 @@ def _admit_histogram(
         return []
     if reason is not None or older:
         outcome.rejections.append(Rejection(reason or OUT_OF_ORDER, 1))
+        outcome.histograms -= 1
         return []
     state.remember_histogram(slot)
     histogram = point.histogram
@@ -284,7 +285,7 @@ def _admit_histogram(
         histogram = total(past.value, histogram)
     samples = [HistogramSample(slot, time, histogram, stale=bool(point.flags & STALE))]
     if begins:
-        samples.insert(0, HistogramSample(slot, start, empty(histogram.schema, histogram.zero_threshold)))
+        samples.insert(0, HistogramSample(slot, start, emptied(histogram)))
     if start != past.start and (start or point.flags & DELTA):
         state.last_start[slot] = begun[slot] = start
     state.note_histogram(slot, time, None if samples[-1].stale else histogram)

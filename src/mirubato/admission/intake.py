@@ -1,31 +1,44 @@
 """Requests that share a commit -> one batch and an outcome each: decode, then admit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
+from mirubato.admission.columns import Decoded
+from mirubato.admission.rules import TimeBounds, admit
 from mirubato.errors import MirubatoError, Refused
 from mirubato.model.samples import Batch
 from mirubato.model.seams import Outcome, StreamState
-from mirubato.otlp.admission import TimeBounds, admit
-from mirubato.otlp.columns import Decoded
-from mirubato.otlp.decoder import Decoder
+
+Item = TypeVar("Item")
+
+
+class Encoded(NamedTuple):
+    """A framed request, and who decodes it: requests of all protocols wait together."""
+
+    decode: Callable[[bytes], Decoded]
+    body: bytes
+
+    def decoded(self) -> Decoded:
+        """Its columns; Refused where it cannot be decoded."""
+        return self.decode(self.body)
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class Intake(Generic[Item]):
     """Decoder and rules, joined; `prepare` is what the writer thread calls."""
 
-    decoder: Decoder
+    decode: Callable[[Item], Decoded]
     state: StreamState
     bounds: TimeBounds
 
-    def prepare(self, bodies: Sequence[bytes], now: int) -> tuple[Batch, Sequence[Outcome | Exception]]:
+    def prepare(self, requests: Sequence[Item], now: int) -> tuple[Batch, Sequence[Outcome | Exception]]:
         """One batch of all requests; a request that cannot be decoded gets its error and does not hurt the others."""
         decoded: list[Decoded] = []
         answers: list[Outcome | MirubatoError | None] = []
-        for body in bodies:
+        for request in requests:
             try:
-                decoded.append(self.decoder.decode(body))
+                decoded.append(self.decode(request))
                 answers.append(None)
             except Refused as refused:
                 answers.append(refused)
