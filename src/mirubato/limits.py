@@ -82,6 +82,10 @@ NATIVE_TOTAL_BUCKETS_MAX = 2_000
 ATTRIBUTE_DEPTH_MAX = 32
 MESSAGE_DEPTH_MAX = 100
 
+# Bytes that a scope, metric, point or attribute takes on average at least, beyond the first so many of a request.
+MESSAGE_BYTES_MIN = 8
+SMALL_MESSAGES_MAX = 10_000
+
 # A reply must fit gRPC's 4 MiB; reasons are cut long before.
 REASONS_MAX = 5
 REASON_CHARS_MAX = 300

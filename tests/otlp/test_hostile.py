@@ -461,3 +461,30 @@ def test_everything_beside_garbage() -> None:
     bad = request(gauge("", point(as_int=1)), histogram("h", point(**BAD_COUNTS)))
     gate = everywhere(good, request(*everything(2)) + bad, request(*everything(3)) + bad, request(*everything(4)) + bad)
     assert gate.shapes.hits == 4
+
+
+def _wrapped(*tags: int, inside: bytes) -> bytes:
+    for one in reversed(tags):
+        inside = bytes([one]) + varint(len(inside)) + inside
+    return inside
+
+
+@pytest.mark.parametrize(
+    ("tags", "empty"),
+    [
+        ((), b"\x0a\x00"),
+        ((0x0A,), b"\x12\x00"),
+        ((0x0A, 0x12), b"\x12\x00"),
+        ((0x0A, 0x12, 0x12, 0x2A), b"\x0a\x00"),
+        ((0x0A, 0x0A), b"\x0a\x00"),
+    ],
+    ids=["resources", "scopes", "metrics", "points", "attributes"],
+)
+def test_nothing_but_empty_messages(tags: tuple[int, ...], empty: bytes) -> None:
+    gate = Gate(RULES)
+    few, many = (_wrapped(*tags, inside=empty * count) for count in (1_000, 20_000))
+    (taken,) = gate.commit([few], NOW)
+    assert not isinstance(taken, Exception)
+    (refused,) = gate.commit([many], NOW)
+    assert isinstance(refused, BadRequest)
+    assert "messages in" in str(refused)

@@ -110,7 +110,10 @@ def close(left: float, right: float, tolerance: float) -> bool:
 
 
 def _close_buckets(left: Mapping[int, float], right: Mapping[int, float], tolerance: float) -> bool:
-    filled = [{index: count for index, count in side.items() if count} for side in (left, right)]
+    """Empty buckets are as none; so are NaN ones, which Prometheus makes of those empty ones that it keeps."""
+    filled = [
+        {index: count for index, count in side.items() if count and not math.isnan(count)} for side in (left, right)
+    ]
     return filled[0].keys() == filled[1].keys() and all(
         close(count, filled[1][index], tolerance) for index, count in filled[0].items()
     )

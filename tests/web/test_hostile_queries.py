@@ -162,6 +162,16 @@ class TestRanges:
         assert (status, kind) == (422, "execution")
         assert "MIRUBATO_MAX_QUERY_SAMPLES=2000000" in told
 
+    def test_an_answer_that_is_too_large(self, bounded: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("mirubato.promql.query.ANSWER_POINTS_MAX", 39_999)
+        now = now_ms() / 1000
+        asked = {"query": "some", "start": now, "end": now + 9, "step": 1}
+        status, kind, told = refused(bounded, "query_range", **asked)
+        assert (status, kind) == (422, "execution")
+        assert told.startswith("the answer has more than 39999 points")
+        monkeypatch.setattr("mirubato.promql.query.ANSWER_POINTS_MAX", 40_000)
+        assert len(bounded.api("query_range", **asked)["result"]) == 4000
+
 
 class TestManySeries:
     @pytest.mark.parametrize("query", ["many", "rate(many[5m])", "sum(many)", "many + some", 'count({__name__!=""})'])

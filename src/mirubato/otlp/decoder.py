@@ -11,7 +11,7 @@ from mirubato.limits import TARGET_INFO_INTERVAL_MS
 from mirubato.model.labels import MetricType
 from mirubato.model.seams import PointRefused, SeriesRegistry
 from mirubato.otlp import projection_pb2 as wire
-from mirubato.otlp.judge import Judge, undecodable
+from mirubato.otlp.judge import Judge, check_sizes, undecodable
 from mirubato.otlp.layouts import LayoutMismatchError
 from mirubato.otlp.points import read_exponentials, read_histograms, read_numbers, read_summaries, sum_flags
 from mirubato.otlp.rows import Rows
@@ -46,7 +46,9 @@ class Decoder:
         decoded, judge = Decoded(), Judge(body)
         seen: list[_Seen] = []
         rows = Rows(judge, use_layouts)
-        for encoded in _resources(body):
+        resources = _resources(body)
+        check_sizes(len(resources), len(body))
+        for encoded in resources:
             known = self._shapes.match(encoded)
             if known is None:
                 seen.append(self._read(encoded, rows, decoded))
@@ -63,6 +65,7 @@ class Decoder:
     def _read(self, encoded: bytes, rows: Rows, decoded: Decoded) -> _Seen:
         """One resource by the projection; learns its shape if it came before."""
         message = _entry(encoded)
+        check_sizes(_messages(message), len(encoded))
         if len(message.resource) > 1:
             rows.judge()  # the parts of a message can be invalid where the whole is known
         resource = self._streams.resource(b"".join(message.resource), rows.judge)
@@ -107,6 +110,18 @@ def _entry(encoded: bytes) -> wire.ResourceMetrics:
     except DecodeError as error:
         raise undecodable(error) from error
     return entry.resource_metrics
+
+
+def _messages(message: wire.ResourceMetrics) -> int:
+    """How many scopes, metrics and points there are, or at least how many more than may be."""
+    check_sizes(len(message.scope_metrics), message.ByteSize())
+    count = 0
+    for scope in message.scope_metrics:
+        count += 1 + len(scope.metrics)
+        for metric in scope.metrics:
+            kind = metric.WhichOneof("data")
+            count += len(getattr(metric, kind).data_points) if kind else 0
+    return count
 
 
 def _others(decoded: Decoded) -> tuple[int, int, int]:

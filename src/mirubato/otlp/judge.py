@@ -4,11 +4,24 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from mirubato.errors import BadRequest
+from mirubato.limits import MESSAGE_BYTES_MIN, SMALL_MESSAGES_MAX
 
 
 def undecodable(error: DecodeError) -> BadRequest:
     """What is answered to bytes that are no metrics request."""
     return BadRequest(f"not an ExportMetricsServiceRequest: {error}")
+
+
+def check_sizes(messages: int, size: int) -> None:
+    """BadRequest for more messages than could say anything in so many bytes.
+
+    A point with a time and a value takes 20 bytes. A request of 8 MiB that was nothing but empty messages took the
+    writer 17 s and 780 MB.
+    """
+    if (messages - SMALL_MESSAGES_MAX) * MESSAGE_BYTES_MIN > size:
+        raise BadRequest(
+            f"{messages:,} messages in {size:,} bytes: nearly all of them must be empty, and no SDK sends such"
+        )
 
 
 class Judge:

@@ -15,7 +15,7 @@ from mirubato.model.labels import NAME, Family, Labels, MetricType, labels_of
 from mirubato.model.samples import Kind
 from mirubato.model.seams import PointRefused, SeriesRegistry
 from mirubato.otlp.attributes import attribute_text, labels_from
-from mirubato.otlp.judge import Judge
+from mirubato.otlp.judge import Judge, check_sizes
 from mirubato.otlp.layouts import KnownPoints, Layout
 from mirubato.otlp.naming import job_and_instance, label_name, metric_name, prometheus_unit
 from mirubato.otlp.wire_points import AttributeKey
@@ -70,7 +70,9 @@ class Streams:
         found = self._resources.get(encoded)
         if found is None:
             judge()
-            found = self._resources[encoded] = ResourceStreams(self, Resource.FromString(encoded))
+            message = Resource.FromString(encoded)
+            check_sizes(len(message.attributes), len(encoded))
+            found = self._resources[encoded] = ResourceStreams(self, message)
             self.grown(len(encoded))
         return found
 
