@@ -7,10 +7,14 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from mirubato import config, gateway
+from mirubato.analytics_engine.http_writer import DEFAULT_DATASET
+from mirubato.analytics_engine.layout import default_layout, drift, load_layout
+from mirubato.analytics_engine.sql import question, statement
 from mirubato.demo import command as demo_command
 from mirubato.errors import ConfigError, MirubatoError
 from mirubato.terminal import command as query_command
@@ -56,6 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument("--url", help="of the gateway [the one of data_dir]; with a path, of any Prometheus API")
     config.add_flags(query)
     query.set_defaults(run=_query)
+
+    layout = commands.add_parser("layout", help="of Analytics Engine's blobs").add_subparsers(required=True)
+    check = layout.add_parser("check", help="is a layout usable, and do its positions still mean what they did?")
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="versions of a layout, oldest first")
+    check.set_defaults(run=_layout_check)
+
+    sql = commands.add_parser("sql", help="print Analytics Engine SQL, weighted for sampling")
+    sql.add_argument("question", help="such as: error rate by http.route, last 1h")
+    sql.add_argument("--layout", type=Path, metavar="FILE", help="[the one in the package]")
+    sql.add_argument("--dataset", default=DEFAULT_DATASET, help="[%(default)s]")
+    sql.set_defaults(run=_sql)
 
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
@@ -110,6 +125,20 @@ def _web_port(settings: config.Config, arguments: argparse.Namespace) -> int:
         if settings.web_port:
             return settings.web_port
         raise ConfigError(f"web_port is 0 and {file} does not tell the real one: {error}") from error
+
+
+def _layout_check(arguments: argparse.Namespace) -> int:
+    """Status 1 if something drifted between two of the files."""
+    layouts = [load_layout(file) for file in arguments.files]
+    found = [sentence for old, new in pairwise(layouts) for sentence in drift(old, new)]
+    print("\n".join(found) or f"{layouts[-1].tag}: no drift")
+    return 1 if found else 0
+
+
+def _sql(arguments: argparse.Namespace) -> int:
+    layout = load_layout(arguments.layout) if arguments.layout else default_layout()
+    print(statement(question(arguments.question), layout, arguments.dataset))
+    return 0
 
 
 def _version(_: argparse.Namespace) -> int:

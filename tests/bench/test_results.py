@@ -67,4 +67,5 @@ def test_bad_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixtu
 
 
 def test_the_parts() -> None:
-    assert list(PARTS) == ["decode", "append", "ingest", "visible", "query", "disk", "kill", "start"]
+    gateway = ["decode", "append", "ingest", "visible", "query", "disk", "kill", "start"]
+    assert list(PARTS) == [*gateway, "in_app", "event_points"]

@@ -43,6 +43,9 @@ RISING = st.sampled_from(["0+1x8", "5+10x6", "100+0.5x4", "0x5", "1000+1x10", "3
 ANY_WAY = st.sampled_from(
     ["1+2x5", "10-3x6", "0x4", "-5+1x3", "2.5", "1 5 2 8 3", "1e6-7x3", "0.1+0.1x5", "3 3 3 4 4", "1e-3+1e-4x4"]
 )
+UNEVEN = st.lists(st.integers(-(10**9), 10**9).map(lambda number: repr(number / 1000)), min_size=3, max_size=8).map(
+    " ".join
+)
 FALLING_IN = st.sampled_from(["0+{}x12", "0+{}x5 1+{}x6", "3+{}x8", "{}x4"])
 HINTS = ["gauge", "gauge", "reset", "not_reset"]
 H = "{{schema:%d count:%d sum:%s z_bucket:%d z_bucket_w:%s offset:%d buckets:[%s] n_buckets:[%s]}}"
@@ -71,7 +74,7 @@ CUSTOM = st.sampled_from(
 def data(draw: st.DrawFn) -> str:
     """A `load` of the test language with some series of every kind."""
     lines = [f"load {INTERVAL}"]
-    for names, runs in ((COUNTERS, RISING), (GAUGES, ANY_WAY), (INFOS, st.just("1x20"))):
+    for names, runs in ((COUNTERS, RISING), (GAUGES, st.one_of(ANY_WAY, ANY_WAY, UNEVEN)), (INFOS, st.just("1x20"))):
         lines += [f"  {name} {draw(values(runs))}" for name in _some(draw, names)]
     steps = draw(FALLING_IN)
     rises = {"0.1": 1, "1": 3, "5": 3, "+Inf": 4}
@@ -244,6 +247,9 @@ def binaries(draw: st.DrawFn, depth: int) -> str:
         pair = [f"({lhs})", draw(scalars(depth))]
         return f" {sign} ".join(pair if draw(st.sampled_from("lr")) == "l" else reversed(pair))
     rhs, matching = draw(vectors(depth)), draw(MATCHING)
+    if "fill" in matching:
+        # Floats only: two that do not go together count as no pair in Prometheus, and its right one is filled.
+        lhs, rhs = f"{lhs} > -Inf", f"{rhs} > -Inf"
     if kind == "set":
         sign = draw(st.sampled_from(["and", "or", "unless"]))
         return f"({lhs}) {sign} {matching.split(' group')[0].split(' fill')[0].removeprefix('fill (0)')} ({rhs})"

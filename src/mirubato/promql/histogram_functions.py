@@ -137,8 +137,8 @@ def _apart(
 
 def _quantile(evaluation: Evaluation, expr: Call) -> Vector:
     wanted = evaluation.scalar(expr.args[0])
-    check_quantile(evaluation.notes, wanted, expr.args[0].span)
     vector = evaluation.vector(expr.args[1])
+    check_quantile(evaluation.notes, wanted, expr.args[0].span)
     split = _split(evaluation, vector, expr.args[1])
     return merged(stacked(_quantiles(evaluation, split, wanted, expr.args[0], expr.args[1]), len(evaluation.times)))
 
