@@ -27,6 +27,7 @@ from mirubato.config import Config, address
 from mirubato.errors import ConfigError, StorageFailed
 from mirubato.limits import SHUTDOWN_S_MAX
 from mirubato.otlp.decoder import Decoder
+from mirubato.receiver.event_points_door import EventPointsDoor
 from mirubato.receiver.grpc_door import GrpcDoor
 from mirubato.receiver.handler import Append, Handler
 from mirubato.receiver.http_door import HttpDoor
@@ -102,7 +103,7 @@ class Gateway:
         doors: dict[str, GrpcDoor | HttpServer] = {
             "grpc_port": GrpcDoor(self.handler),
             "otlp_http_port": HttpServer(otlp, "OTLP/HTTP"),
-            "web_port": HttpServer(Web(self._rooms(otlp, remote_write)), "the web"),
+            "web_port": HttpServer(Web(self._rooms(otlp, remote_write, EventPointsDoor(self.handler))), "the web"),
         }
         # All ports are taken before anything is served: a gateway is there as a whole or not at all.
         self._doors = list(doors.values())
@@ -151,7 +152,7 @@ class Gateway:
         """The way of one protocol's requests to the commit that they share with those of all others."""
         return lambda body, size: self.appender.append(Encoded(decode, body), size)
 
-    def _rooms(self, otlp: AsgiApp, remote_write: AsgiApp) -> Rooms:
+    def _rooms(self, otlp: AsgiApp, remote_write: AsgiApp, event_points: AsgiApp) -> Rooms:
         config = self._config
         return Rooms(
             selector=self.reader,
@@ -165,6 +166,7 @@ class Gateway:
             own_metrics=self.own_metrics.text,
             otlp=otlp,
             remote_write=remote_write,
+            event_points=event_points,
         )
 
     def health(self) -> Mapping[str, Any]:

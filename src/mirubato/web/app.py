@@ -35,6 +35,9 @@ Health = Callable[[], Mapping[str, Any]]
 WRITE_PATH = f"{PREFIX}/write"
 """Where Prometheus pushes to: `remote_write` in its configuration, with the gateway's address before it."""
 
+EVENT_POINTS_PATH = "/api/event-points"
+"""Where `mirubato`'s exporter posts to, as it does to a relay Worker."""
+
 _STATUS = {BadQuery: 400, QueryLimit: 422, QueryTimeout: 503}
 
 
@@ -51,6 +54,7 @@ class Rooms:
     own_metrics: Callable[[], bytes]
     otlp: AsgiApp
     remote_write: AsgiApp
+    event_points: AsgiApp
 
 
 class Web:
@@ -77,11 +81,13 @@ class Web:
         )
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """ASGI: /v1/... is OTLP, one path is remote write, all else is here."""
+        """ASGI: /v1/... is OTLP, two paths take remote write and event points, all else is here."""
         if scope["path"].startswith("/v1/"):
             await self._rooms.otlp(scope, receive, send)
         elif scope["path"] == WRITE_PATH:
             await self._rooms.remote_write(scope, receive, send)
+        elif scope["path"] == EVENT_POINTS_PATH:
+            await self._rooms.event_points(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
 
