@@ -277,6 +277,8 @@ class TestErrors:
 
 
 def test_long_answers_are_compressed_for_those_who_ask(gateway: Running) -> None:
+    some = (gauge(fresh(), number(1.0, now_ms(), why="long enough to be worth it")) for _ in range(30))
+    HTTP.export(gateway, "metrics", metrics(*some))
     for path in ("/metrics", "/api/prometheus", "/api/metrics"):
         packed = gateway.get(path, {"accept-encoding": "gzip"})
         plain = gateway.get(path, {"accept-encoding": "identity"})
