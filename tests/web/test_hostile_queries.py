@@ -22,12 +22,15 @@ YEAR_S = 31_536_000
 
 @pytest.fixture(scope="module")
 def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Queries end after 4 s, 5,000 series or 2 million samples; it holds 6,000 series of `many` and 4,000 of `some`."""
+    """Queries end after 4 s, 5,000 series or 2 million samples; it holds 6,000 series of `many` and 4,000 of `some`.
+
+    Their samples are 10 s old: a subquery stands on whole seconds, and between the sample and the query must be one.
+    """
     bounds = {"query_timeout": TIMEOUT_S * 1000, "max_query_series": 5000, "max_query_samples": 2_000_000}
     with running(tmp_path_factory.mktemp("bounded"), **bounds) as one:
-        now = now_ms()
+        stamped = now_ms() - 10_000
         for name, count in (("many", 6000), ("some", 4000)):
-            points = [number(float(index), now, number=str(index), kind="x" * 30) for index in range(count)]
+            points = [number(float(index), stamped, number=str(index), kind="x" * 30) for index in range(count)]
             assert HTTP.export(one, "metrics", metrics(gauge(name, *points))).code == 0
         yield one
 
