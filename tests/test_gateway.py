@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from mirubato.errors import ConfigError, StorageFailed
-from mirubato.gateway import Gateway
+from mirubato.gateway.composer import Gateway
 from tests.support.doors import GRPC, HTTP, WEB
 from tests.support.gateways import config, running
 from tests.support.requests import gauge, metrics, number
@@ -164,7 +164,7 @@ def test_readers_are_closed(tmp_path: Path) -> None:
 
 def test_idle_series_leave_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweep is called again and again; what it does is the storage's."""
-    monkeypatch.setattr("mirubato.gateway._EVICT_EVERY_S", 0.01)
+    monkeypatch.setattr("mirubato.gateway.composer._EVICT_EVERY_S", 0.01)
     with running(tmp_path) as one:
         swept = asyncio.run_coroutine_threadsafe(asyncio.sleep(0.1), one.loop)
         swept.result(10)

@@ -11,12 +11,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mirubato import config, gateway
+from mirubato import config
 from mirubato.analytics_engine.http_writer import DEFAULT_DATASET
 from mirubato.analytics_engine.layout import default_layout, drift, load_layout
 from mirubato.analytics_engine.sql import question, statement
 from mirubato.demo import command as demo_command
 from mirubato.errors import ConfigError, MirubatoError
+from mirubato.gateway import serving
+from mirubato.gateway.composer import VERSION
 from mirubato.terminal import command as query_command
 
 _HEALTH_TIMEOUT_S = 5
@@ -78,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _gateway(arguments: argparse.Namespace) -> int:
-    gateway.run(config.load(arguments))
+    serving.run(config.load(arguments))
     return 0
 
 
@@ -142,5 +144,5 @@ def _sql(arguments: argparse.Namespace) -> int:
 
 
 def _version(_: argparse.Namespace) -> int:
-    print(gateway.VERSION)
+    print(VERSION)
     return 0

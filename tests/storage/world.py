@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from mirubato.database import Errand
+from mirubato.database.writer import Errand
 from mirubato.model.histogram import Histogram
 from mirubato.model.labels import NAME, Family, Labels, MetricType, is_stale, labels_of, metric_name
 from mirubato.model.matchers import Matcher, MatchOp

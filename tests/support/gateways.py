@@ -13,7 +13,7 @@ import httpx
 import uvloop
 
 from mirubato.config import Config
-from mirubato.gateway import Gateway
+from mirubato.gateway.composer import Gateway
 
 START_S = 20
 API = "/api/prometheus/api/v1"

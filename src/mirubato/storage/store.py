@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mirubato.database import Writer
+from mirubato.database.writer import Writer
 from mirubato.errors import StorageFailed
 from mirubato.limits import ACTIVE_SERIES_MS, EXEMPLARS_MAX
 from mirubato.model.samples import Batch, Exemplar
@@ -84,6 +84,10 @@ class SampleStore:
             self.archived = True  # first: a query looks for them in one place or the other
             self.registry.remove(gone)
         return len(gone)
+
+    def bytes(self) -> int:
+        """Size of the file and its log."""
+        return sum(path.stat().st_size for path in self.path.parent.glob(f"{self.path.name}*"))
 
     def close(self, timeout_s: float) -> bool:
         """Commit what is queued and close the file; False if that took too long."""

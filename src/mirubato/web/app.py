@@ -55,6 +55,8 @@ class Rooms:
     otlp: AsgiApp
     remote_write: AsgiApp
     event_points: AsgiApp
+    apis: Sequence[Route]
+    """Routes of the other APIs, each made by a module of its own."""
 
 
 class Web:
@@ -75,6 +77,7 @@ class Web:
                 Route("/api/prometheus", self._scrape),
                 Route("/api/prometheus/federate", self._scrape),
                 *self._api.routes(),
+                *rooms.apis,
             ],
             middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=1)],
             exception_handlers={QueryError: _query_error, HTTPException: _http_error, Exception: _defect},

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mirubato.clock import monotonic_s
-from mirubato.database import Errand, Writer
+from mirubato.database.writer import Errand, Writer
 from mirubato.errors import StorageFailed
 
 

@@ -1,30 +1,27 @@
 """The composer: builds the rooms, joins them, starts and stops them in order."""
 
 import asyncio
-import fcntl
-import gc
-import ipaddress
 import json
 import logging
 import os
-import signal
-import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol
 
-import uvloop
+from starlette.routing import Route
 
 from mirubato.admission.columns import Decoded
 from mirubato.admission.intake import Encoded, Intake
 from mirubato.admission.labels import LabelLimits
 from mirubato.admission.rules import TimeBounds
 from mirubato.clock import monotonic_s, now_ms
-from mirubato.config import Config, address
-from mirubato.errors import ConfigError, StorageFailed
+from mirubato.config import Config
+from mirubato.database.state import StateStore
+from mirubato.gateway.ground import check_host, lock
+from mirubato.gateway.measuring import measure_doors, measure_storage
 from mirubato.limits import SHUTDOWN_S_MAX
 from mirubato.otlp.decoder import Decoder
 from mirubato.receiver.event_points_door import EventPointsDoor
@@ -40,7 +37,7 @@ from mirubato.storage.sealing import Sealer, SealSettings
 from mirubato.storage.store import SampleStore
 from mirubato.web.app import Rooms, Web
 from mirubato.web.http_server import AsgiApp, HttpServer
-from mirubato.web.own_metrics import OwnMetrics, Reading
+from mirubato.web.own_metrics import OwnMetrics
 from mirubato.web.prometheus_queries import QuerySettings
 
 _log = logging.getLogger(__name__)
@@ -49,10 +46,18 @@ VERSION = version("mirubato-monitoring")
 
 _QUERY_THREADS = 4
 _EVICT_EVERY_S = 60.0
-_LAST_WAIT_S = 0.1
-_SWITCH_S = 0.001
-# Seconds; an fsync is 0.6 ms on an SSD and 10 ms on a disk that turns.
-_COMMIT_BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]
+
+
+class Part(Protocol):
+    """A room with work of its own in the background: started before the doors open, stopped after they close."""
+
+    async def start(self) -> None:
+        """Begin; what it raises ends the start of the gateway."""
+        ...
+
+    async def stop(self) -> None:
+        """End within a second or two, what was taken on disk."""
+        ...
 
 
 class Gateway:
@@ -60,15 +65,16 @@ class Gateway:
 
     def __init__(self, config: Config) -> None:
         """Open the storage; ConfigError or StorageFailed if that cannot be."""
-        _check_host(config)
+        check_host(config)
         self._config = config
         self._started = monotonic_s()
-        self._lock = _lock(config.data_dir)
+        self._lock = lock(config.data_dir)
         try:
             self.store = SampleStore(
                 config.data_dir, SeriesLimits(config.max_series, config.max_new_series_per_minute), now_ms()
             )
-        except BaseException:
+            self.state = self._opened_state()
+        except BaseException:  # whatever it was, another gateway may have the directory now
             self._lock.close()
             raise
         self.sealer = Sealer(self.store, SealSettings(config.seal_samples, config.seal_interval), now_ms)
@@ -76,15 +82,17 @@ class Gateway:
         self._pool = ThreadPoolExecutor(_QUERY_THREADS, "query")
         self._slow_lane = ThreadPoolExecutor(1, "slow-lane")
         self.own_metrics = OwnMetrics(VERSION)
+        self.own_metrics.gauge("mirubato.build.info", "", "Always 1", lambda: [(1, {"version": VERSION})])
         self._tasks: list[asyncio.Task[None]] = []
         self._doors: list[GrpcDoor | HttpServer] = []
+        self._parts: list[Part] = []
         self.ports: dict[str, int] = {}
 
     async def start(self) -> None:
         """Bind the ports and serve; OSError, and everything closed again, if one is taken."""
         try:
             await self._start()
-        except BaseException:
+        except BaseException:  # also when it is cancelled: nothing may stay open
             await self.stop()
             raise
 
@@ -94,7 +102,8 @@ class Gateway:
         limits = LabelLimits(config.max_labels, config.max_label_name_bytes, config.max_label_value_bytes)
         decoder = Decoder(self.store.registry, limits, config.promote_resource_attributes)
         self.handler = Handler(self._append(decoder.decode), self._slow_lane, config.max_body_bytes)
-        self._declare_metrics()
+        measure_doors(self.own_metrics, self.handler.counts)
+        measure_storage(self.own_metrics, self.store, self.sealer, self.appender)
         otlp = HttpDoor(self.handler)
         written = RemoteWriteDecoder(self.store.registry, limits)
         remote_write = RemoteWriteDoor(
@@ -111,6 +120,8 @@ class Gateway:
             door.bind(config.host, getattr(config, name))
         self.ports = {name: door.port for name, door in doors.items()}
         self.sealer.start()
+        for part in self._parts:
+            await part.start()
         for door in self._doors:
             await door.start()
         self._tasks.append(asyncio.create_task(self._evict_idle()))
@@ -123,6 +134,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(door.stop(SHUTDOWN_S_MAX / 4) for door in self._doors))
+        await asyncio.gather(*(part.stop() for part in self._parts), return_exceptions=True)
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
@@ -135,8 +147,16 @@ class Gateway:
         ending.join(SHUTDOWN_S_MAX / 8)
         if not self.store.close(SHUTDOWN_S_MAX / 4):
             _log.error("the writer did not finish in time")
+        self.state.close(SHUTDOWN_S_MAX / 8)
         self.own_metrics.close()
         self._lock.close()
+
+    def _opened_state(self) -> StateStore:
+        try:
+            return StateStore(self._config.data_dir)
+        except BaseException:  # the samples are open already
+            self.store.close(SHUTDOWN_S_MAX / 4)
+            raise
 
     def _close_reader(self) -> None:
         """Once the last query has ended."""
@@ -167,7 +187,12 @@ class Gateway:
             otlp=otlp,
             remote_write=remote_write,
             event_points=event_points,
+            apis=self._apis(),
         )
+
+    def _apis(self) -> Sequence[Route]:
+        """What the web port answers beside Prometheus' API and history."""
+        return []
 
     def health(self) -> Mapping[str, Any]:
         """What /api/health answers."""
@@ -181,58 +206,12 @@ class Gateway:
             "storage": {
                 "series": registry.active,
                 "unsealed_samples": store.recent.samples,
-                "bytes": self._stored_bytes(),
+                "bytes": store.bytes(),
                 "last_commit_ms": store.last_commit or None,
             },
             "last_sample_ms": newest if newest is not None and newest > 0 else None,
             "queues": {"waiting_bytes": self.appender.waiting_bytes, "writer": store.writer.waiting()},
         }
-
-    def _stored_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.store.path.parent.glob(f"{self.store.path.name}*"))
-
-    def _declare_metrics(self) -> None:
-        metrics, counts, store = self.own_metrics, self.handler.counts, self.store
-        metrics.counter(
-            "mirubato.received.items",
-            "",
-            "Points, spans and log records that were accepted",
-            lambda: [(count, {"signal": signal}) for signal, count in list(counts.accepted.items())],
-        )
-        metrics.counter(
-            "mirubato.rejected.items",
-            "",
-            "Points, spans and log records that were rejected, by reason",
-            lambda: [
-                (count, {"signal": signal, "reason": reason})
-                for (signal, reason), count in list(counts.rejected.items())
-            ],
-        )
-        metrics.counter(
-            "mirubato.requests",
-            "",
-            "Requests by door, signal and result",
-            lambda: [
-                (count, {"door": door, "signal": signal, "result": result})
-                for (door, signal, result), count in list(counts.requests.items())
-            ],
-        )
-        metrics.counter(
-            "mirubato.received",
-            "By",
-            "Bodies of requests, as they came",
-            lambda: [(count, {"signal": signal}) for signal, count in list(counts.bytes.items())],
-        )
-        metrics.gauge("mirubato.series", "", "Active series", _one(lambda: store.registry.active))
-        metrics.gauge("mirubato.unsealed.samples", "", "Not yet in blocks", _one(lambda: store.recent.samples))
-        metrics.counter("mirubato.sealed.samples", "", "Put into blocks", _one(lambda: self.sealer.sealed_samples))
-        metrics.gauge("mirubato.storage", "By", "Size of the samples file and its log", _one(self._stored_bytes))
-        metrics.gauge(
-            "mirubato.queue", "By", "Requests that wait to be committed", _one(lambda: self.appender.waiting_bytes)
-        )
-        metrics.gauge("mirubato.build.info", "", "Always 1", lambda: [(1, {"version": VERSION})])
-        record = metrics.histogram("mirubato.commit.duration", "s", "One commit, fsync included", _COMMIT_BOUNDS)
-        store.writer.on_commit = record
 
     async def _evict_idle(self) -> None:
         """Idle series leave memory; on the writer thread, which alone changes the registry."""
@@ -252,97 +231,3 @@ class Gateway:
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps({"pid": os.getpid(), **self.ports}), encoding="utf-8")
         draft.replace(path)
-
-
-def _one(read: Callable[[], float]) -> Reading:
-    """A reading of one number without attributes."""
-    return lambda: [(read(), {})]
-
-
-def _check_host(config: Config) -> None:
-    if not (_is_loopback(config.host) or config.allow_anonymous):
-        raise ConfigError(
-            f"host {config.host} can be reached from other machines, and there are no tokens yet:"
-            " start with --allow-anonymous if everyone there may read and write"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _lock(directory: Path) -> TextIO:
-    """Hold a data directory for this process, until the file is closed; StorageFailed if another has it."""
-    path = directory / "gateway.lock"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise StorageFailed(f"data_dir cannot be used: {error}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read() or "unknown"
-        file.close()
-        raise StorageFailed(f"data_dir {directory} is in use by another gateway (process {holder})") from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
-
-
-async def serve(config: Config) -> None:
-    """Run a gateway until SIGTERM or SIGINT."""
-    leave = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, leave.set)
-    gateway = Gateway(config)
-    await gateway.start()
-    _announce(config, gateway.ports)
-    # What lives now lives on: the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
-    await leave.wait()
-    await gateway.stop()
-
-
-def _announce(config: Config, ports: Mapping[str, int]) -> None:
-    grpc, otlp_http, web = (address(config.host, ports[name]) for name in ("grpc_port", "otlp_http_port", "web_port"))
-    lines = [
-        f"Mirubato Monitoring {VERSION}",
-        f"  page and API   http://{web}/",
-        f"  OTLP/HTTP      http://{otlp_http}/v1/metrics (and the web port)",
-        f"  OTLP/gRPC      {grpc}",
-        f"  data           {config.data_dir.absolute()}",
-        f"  Grafana        data source of type Prometheus, URL http://{web}/api/prometheus",
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
-
-
-def run(config: Config) -> None:
-    """Run a gateway in this process until it is told to stop."""
-    # New series make many small objects that live long: fewer, larger collections cost a third of the CPU.
-    gc.set_threshold(50_000, 20, 50)
-    # A thread that computes a query gives way to replies sooner than after Python's 5 ms: half the wait at worst.
-    sys.setswitchinterval(_SWITCH_S)
-    threading.stack_size(1 << 20)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(config))
-    _leave_without_waiting()
-
-
-def _leave_without_waiting() -> None:
-    """End the process here if a query is still being computed: Python would wait for its thread, 30 s or more."""
-    for thread in threading.enumerate():
-        if thread is threading.current_thread() or thread.daemon:
-            continue
-        thread.join(_LAST_WAIT_S)
-        if thread.is_alive():
-            sys.stdout.flush()
-            os._exit(0)  # all that was accepted is on disk, and the files are closed

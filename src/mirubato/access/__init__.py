@@ -1,0 +1,1 @@
+"""Who may do what: tokens, their limits, the audit of changes."""

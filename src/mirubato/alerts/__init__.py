@@ -1,0 +1,1 @@
+"""Rules, their schedule, the state machine, the journal, and what is owed to whom."""

@@ -1,0 +1,1 @@
+"""Usage and a dated price table -> report, projection, what-if."""

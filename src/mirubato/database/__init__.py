@@ -1,0 +1,1 @@
+"""SQLite files: one writer thread each; and the relational state of the gateway."""

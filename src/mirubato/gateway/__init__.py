@@ -1,0 +1,1 @@
+"""The composer: builds the rooms, joins them, starts and stops them in order."""

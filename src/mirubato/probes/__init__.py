@@ -1,0 +1,1 @@
+"""Active HTTP checks of configured addresses, as series."""

@@ -1,0 +1,1 @@
+"""Spans and logs -> metrics with right counts: weights, RED, Cloudflare's native export, service graph. Pure."""

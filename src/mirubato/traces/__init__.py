@@ -1,0 +1,1 @@
+"""Kept traces and error logs, in traces.db: the tail decision, search, and the way back to OTLP."""
