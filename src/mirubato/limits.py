@@ -86,6 +86,9 @@ MESSAGE_DEPTH_MAX = 100
 MESSAGE_BYTES_MIN = 8
 SMALL_MESSAGES_MAX = 10_000
 
+# Requests remembered for /api/inbox, of those taken and of those in trouble each.
+INBOX_REQUESTS_MAX = 100
+
 # A reply must fit gRPC's 4 MiB; reasons are cut long before.
 REASONS_MAX = 5
 REASON_CHARS_MAX = 300

@@ -22,12 +22,14 @@ from mirubato.config import Config
 from mirubato.database.state import StateStore
 from mirubato.gateway.ground import check_host, lock
 from mirubato.gateway.measuring import measure_doors, measure_storage
+from mirubato.gateway.page import page_api
 from mirubato.limits import SHUTDOWN_S_MAX
 from mirubato.otlp.decoder import Decoder
 from mirubato.receiver.event_points_door import EventPointsDoor
 from mirubato.receiver.grpc_door import GrpcDoor
 from mirubato.receiver.handler import Append, Handler
 from mirubato.receiver.http_door import HttpDoor
+from mirubato.receiver.inbox import Inbox
 from mirubato.receiver.remote_write_door import V1, V2, RemoteWriteDoor
 from mirubato.remote_write.decoder import Decoder as RemoteWriteDecoder
 from mirubato.storage.appending import Appender
@@ -36,6 +38,7 @@ from mirubato.storage.registry import SeriesLimits
 from mirubato.storage.sealing import Sealer, SealSettings
 from mirubato.storage.store import SampleStore
 from mirubato.web.app import Rooms, Web
+from mirubato.web.dashboard import Extra
 from mirubato.web.http_server import AsgiApp, HttpServer
 from mirubato.web.own_metrics import OwnMetrics
 from mirubato.web.prometheus_queries import QuerySettings
@@ -86,6 +89,11 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self._doors: list[GrpcDoor | HttpServer] = []
         self._parts: list[Part] = []
+        self.query = QuerySettings(
+            config.query_timeout, config.max_query_series, config.max_query_samples, config.promql_experimental
+        )
+        self.extras: dict[str, Extra] = {}
+        """What rooms add to /api/dashboard, by key; before `start`."""
         self.ports: dict[str, int] = {}
 
     async def start(self) -> None:
@@ -101,7 +109,7 @@ class Gateway:
         self.appender = Appender(self.store, self.sealer, self._intake().prepare, now_ms, asyncio.get_running_loop())
         limits = LabelLimits(config.max_labels, config.max_label_name_bytes, config.max_label_value_bytes)
         decoder = Decoder(self.store.registry, limits, config.promote_resource_attributes)
-        self.handler = Handler(self._append(decoder.decode), self._slow_lane, config.max_body_bytes)
+        self.handler = Handler(self._append(decoder.decode), self._slow_lane, config.max_body_bytes, Inbox(now_ms))
         measure_doors(self.own_metrics, self.handler.counts)
         measure_storage(self.own_metrics, self.store, self.sealer, self.appender)
         otlp = HttpDoor(self.handler)
@@ -173,13 +181,10 @@ class Gateway:
         return lambda body, size: self.appender.append(Encoded(decode, body), size)
 
     def _rooms(self, otlp: AsgiApp, remote_write: AsgiApp, event_points: AsgiApp) -> Rooms:
-        config = self._config
         return Rooms(
             selector=self.reader,
             pool=self._pool,
-            query=QuerySettings(
-                config.query_timeout, config.max_query_series, config.max_query_samples, config.promql_experimental
-            ),
+            query=self.query,
             now=now_ms,
             version=VERSION,
             health=self.health,
@@ -192,13 +197,19 @@ class Gateway:
 
     def _apis(self) -> Sequence[Route]:
         """What the web port answers beside Prometheus' API and history."""
-        return []
+        page = page_api(self.reader, self.query, self._pool, self.handler, self._newest, self.extras)
+        return [*page.routes()]
+
+    def _newest(self) -> int | None:
+        """Time of the newest sample, ms."""
+        registry = self.store.registry
+        size = len(registry.series)
+        newest = int(registry.state.last_time[:size].max()) if size else 0
+        return newest if newest > 0 else None
 
     def health(self) -> Mapping[str, Any]:
         """What /api/health answers."""
         store, registry = self.store, self.store.registry
-        size = len(registry.series)
-        newest = int(registry.state.last_time[:size].max()) if size else None
         return {
             "status": "ok" if store.healthy and not self.sealer.behind() else "cannot store",
             "version": VERSION,
@@ -209,7 +220,7 @@ class Gateway:
                 "bytes": store.bytes(),
                 "last_commit_ms": store.last_commit or None,
             },
-            "last_sample_ms": newest if newest is not None and newest > 0 else None,
+            "last_sample_ms": self._newest(),
             "queues": {"waiting_bytes": self.appender.waiting_bytes, "writer": store.writer.waiting()},
         }
 

@@ -17,6 +17,7 @@ from mirubato.limits import REASON_CHARS_MAX, REASONS_MAX
 from mirubato.model.seams import Outcome
 from mirubato.otlp.json_request import to_protobuf
 from mirubato.otlp.signals import Signal, count_items
+from mirubato.receiver.inbox import Inbox
 
 _log = logging.getLogger(__name__)
 
@@ -69,10 +70,11 @@ class Counts:
 class Handler:
     """Takes framed requests from the doors."""
 
-    def __init__(self, append: Append, slow_lane: Executor, body_bytes_max: int) -> None:
+    def __init__(self, append: Append, slow_lane: Executor, body_bytes_max: int, inbox: Inbox) -> None:
         self._append, self._slow_lane = append, slow_lane
         self.body_bytes_max = body_bytes_max
         self.counts = Counts()
+        self.inbox = inbox
 
     async def export(
         self, door: str, signal: Signal, body: bytes, *, encoding: str = "", json: bool = False
@@ -91,17 +93,25 @@ class Handler:
         self.counts.bytes[signal] += size
         try:
             outcome = await answer
+        except MirubatoError as error:
+            self.refused(door, signal, size, error)
+            raise
         except Exception as error:
-            self.counts.requests[door, signal, type(error).__name__] += 1
-            if isinstance(error, MirubatoError):
-                raise
             _log.exception("a request failed")
-            raise Internal("this is a defect of the gateway; its log says more") from error
+            defect = Internal("this is a defect of the gateway; its log says more")
+            self.refused(door, signal, size, defect)
+            raise defect from error
+        self.inbox.answered(door, signal, size, outcome)
         self.counts.requests[door, signal, "partial" if outcome.rejected else "ok"] += 1
         self.counts.accepted[signal] += outcome.accepted
         for rejection in outcome.rejections:
             self.counts.rejected[signal, rejection.reason.code] += rejection.count
         return outcome
+
+    def refused(self, door: str, signal: Signal, size: int, error: MirubatoError) -> None:
+        """Count a request that is not taken, and remember why."""
+        self.counts.requests[door, signal, type(error).__name__] += 1
+        self.inbox.refused(door, signal, size, error)
 
     async def _export(self, signal: Signal, body: bytes, encoding: str, *, json: bool) -> Outcome:
         if encoding:

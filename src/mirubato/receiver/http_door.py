@@ -49,7 +49,7 @@ class HttpDoor:
             if body and kind not in (JSON, PROTOBUF):
                 raise Unsupported(f"content type {kind[:60]!r} is neither {PROTOBUF} nor {JSON}")
         except MirubatoError as error:
-            self._handler.counts.requests["http", signal, type(error).__name__] += 1
+            self._handler.refused("http", signal, 0, error)
             raise
         encoding = encoding_of(headers) if body else ""
         return await self._handler.export("http", signal, body, encoding=encoding, json=kind == JSON)

@@ -80,7 +80,7 @@ class RemoteWriteDoor:
                 raise Unsupported(f"content encoding {encoding[:40]!r} is not snappy")
             body = await read_body(headers, receive, self._handler.body_bytes_max)
         except MirubatoError as error:
-            self._handler.counts.requests["remote_write", Signal.METRICS, type(error).__name__] += 1
+            self._handler.refused("remote_write", Signal.METRICS, 0, error)
             raise
         answer.outcome = await self._handler.write(self._appends[answer.message], body)
 

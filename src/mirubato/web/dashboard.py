@@ -1,0 +1,305 @@
+"""GET /api/dashboard: what the first screen of the page needs, in one answer."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mirubato.errors import BadQuery
+from mirubato.model.labels import Labels
+from mirubato.model.seams import Selector
+from mirubato.promql.quantiles import bucket_quantile
+from mirubato.promql.query import QueryBudget, instant, over_steps
+from mirubato.promql.values import Points, Steps
+from mirubato.web.parameters import moment_ms
+
+_HOUR_MS = 3_600_000
+# Points of a sparkline: one for every 3 pixels of 120.
+_SPARK_POINTS = 40
+_QUANTILES = (0.5, 0.95, 0.99)
+_BY = "by (service_name, script_name)"
+
+Extra = Callable[[int, int], Any]
+"""(start, end) in ms -> one more part of the answer, from another room."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFamily:
+    """Where the requests of a service are counted; a service is never counted from two of these (docs/ALERTS.md)."""
+
+    source: str
+    count: str
+    """Selector of the counter of all requests, without braces' end: more matchers are put in."""
+    failed: tuple[str, ...]
+    """Selectors of the failed ones; what several of them select counts once."""
+    duration: str
+    """Name of the histogram."""
+    matchers: str
+    to_ms: float
+
+
+FAMILIES = (
+    RequestFamily(
+        "http",
+        "http_server_request_duration_seconds_count",
+        (
+            'http_server_request_duration_seconds_count{http_response_status_code=~"5.."}',
+            'http_server_request_duration_seconds_count{error_type!=""}',
+        ),
+        "http_server_request_duration_seconds",
+        "",
+        1000.0,
+    ),
+    RequestFamily(
+        "http_old",
+        "http_server_duration_milliseconds_count",
+        ('http_server_duration_milliseconds_count{http_status_code=~"5.."}',),
+        "http_server_duration_milliseconds",
+        "",
+        1.0,
+    ),
+    RequestFamily(
+        "spans",
+        'traces_span_metrics_calls_total{span_kind="SPAN_KIND_SERVER"}',
+        ('traces_span_metrics_calls_total{span_kind="SPAN_KIND_SERVER",status_code="STATUS_CODE_ERROR"}',),
+        "traces_span_metrics_duration_seconds",
+        'span_kind="SPAN_KIND_SERVER"',
+        1000.0,
+    ),
+    RequestFamily(
+        "worker",
+        "cloudflare_worker_requests_total",
+        ("cloudflare_worker_errors_total",),
+        "cloudflare_worker_duration_seconds",
+        "",
+        1000.0,
+    ),
+)
+
+
+@dataclass(slots=True)
+class Service:
+    """One service over the range; rates per second, durations in ms."""
+
+    service_name: str
+    source: str
+    rate_per_s: float = 0.0
+    error_rate: float | None = None
+    error_rate_low: float | None = None
+    error_rate_high: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    saturation: float | None = None
+    last_seen_ms: int | None = None
+    version: str = ""
+    sparkline: dict[str, list[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question's range, and how it asks PromQL."""
+
+    selector: Selector
+    budget: QueryBudget
+    steps: Steps
+
+    @property
+    def range_s(self) -> int:
+        """Length of the range in whole seconds, at least a minute."""
+        return max((self.steps.end - self.steps.start) // 1000, 60)
+
+    @property
+    def window_s(self) -> int:
+        """What a rate in a sparkline looks back: two steps, and no less than two minutes of scrapes a minute apart."""
+        return max(2 * self.steps.step // 1000, 150)
+
+    def now(self, query: str) -> Sequence[Points]:
+        """An instant query at the end of the range."""
+        return instant(self.selector, query, self.steps.end, self.budget).series
+
+    def over(self, query: str) -> Sequence[Points]:
+        """A range query."""
+        return over_steps(self.selector, query, self.steps, self.budget).series
+
+
+class Dashboard:
+    """Builds the answer in the thread that calls; `extras` are parts that other rooms give, by their key."""
+
+    def __init__(self, selector: Selector, now: Callable[[], int], extras: Mapping[str, Extra]) -> None:
+        self._selector, self._now, self._extras = selector, now, extras
+
+    def answer(self, parameters: Mapping[str, str], budget: QueryBudget) -> dict[str, Any]:
+        """`start` (default 1h ago) and `end`, as in /api/metrics; BadQuery names the parameter."""
+        now = self._now()
+        start, end = moment_ms(parameters, "start", now - _HOUR_MS, now), moment_ms(parameters, "end", now, now)
+        if end <= start:
+            raise BadQuery('invalid parameter "end": not after "start"')
+        step = max((end - start) // _SPARK_POINTS, 15_000)
+        asked = Asked(self._selector, budget, Steps(start, end, step))
+        services = _services(asked)
+        return {
+            "now_ms": now,
+            "start_ms": start,
+            "end_ms": end,
+            "step_ms": step,
+            "waiting": not services and not self._selector.label_names(),
+            "services": [_plain(services[name]) for name in sorted(services)],
+            "graph": {"edges": _edges(asked)},
+            **{key: extra(start, end) for key, extra in self._extras.items()},
+        }
+
+
+def _plain(service: Service) -> dict[str, Any]:
+    return {name: getattr(service, name) for name in Service.__slots__}
+
+
+def _services(asked: Asked) -> dict[str, Service]:
+    services: dict[str, Service] = {}
+    for family in FAMILIES:
+        counted = _by_service(asked.now(f"sum {_BY} (increase({family.count}[{asked.range_s}s]))"))
+        mine = {
+            name: Service(name, family.source, count / asked.range_s)
+            for name, count in counted.items()
+            if name not in services
+        }
+        if mine:
+            _add_errors(asked, family, mine, counted)
+            _add_quantiles(asked, family, mine)
+            _add_sparklines(asked, family, mine)
+            services |= mine
+    _add_versions(asked, services)
+    return services
+
+
+def _service_of(labels: Labels) -> str:
+    found = dict(labels)
+    return found.get("service_name") or found.get("script_name") or "unknown"
+
+
+def _by_service(points: Iterable[Points]) -> dict[str, float]:
+    """The newest value of each service; of several series of one service the sum."""
+    found: dict[str, float] = {}
+    for one in points:
+        name = _service_of(one.labels)
+        if one.values:
+            found[name] = found.get(name, 0.0) + one.values[-1]
+    return found
+
+
+def _failed(family: RequestFamily, window_s: int) -> str:
+    """The rate of failed requests: what two selectors find counts once, since `or` drops equal label sets."""
+    return f"sum {_BY} ({' or '.join(f'increase({one}[{window_s}s])' for one in family.failed)})"
+
+
+def _add_errors(asked: Asked, family: RequestFamily, mine: dict[str, Service], counted: Mapping[str, float]) -> None:
+    failed = _by_service(asked.now(_failed(family, asked.range_s)))
+    for name, service in mine.items():
+        if counted[name] > 0:
+            service.error_rate = min(failed.get(name, 0.0) / counted[name], 1.0)
+            service.error_rate_low = service.error_rate_high = service.error_rate
+
+
+def _add_quantiles(asked: Asked, family: RequestFamily, mine: dict[str, Service]) -> None:
+    selector = f"{family.duration}_bucket{{{family.matchers}}}"
+    found = asked.now(f"sum by (service_name, script_name, le) (increase({selector}[{asked.range_s}s]))")
+    for name, values in _quantiles(found).items():
+        if name in mine:
+            _set_quantiles(mine[name], [value * family.to_ms for value in values])
+    native = f"sum {_BY} (increase({family.duration}{{{family.matchers}}}[{asked.range_s}s]))"
+    missing = {name for name, service in mine.items() if service.p50_ms is None}
+    if missing:
+        asked_of = [_by_service(asked.now(f"histogram_quantile({quantile}, {native})")) for quantile in _QUANTILES]
+        for name in missing & asked_of[0].keys():
+            _set_quantiles(mine[name], [one.get(name, math.nan) * family.to_ms for one in asked_of])
+
+
+def _set_quantiles(service: Service, values: Sequence[float]) -> None:
+    service.p50_ms, service.p95_ms, service.p99_ms = (value if math.isfinite(value) else None for value in values)
+
+
+def _quantiles(points: Iterable[Points]) -> dict[str, list[float]]:
+    """Each service's _QUANTILES from its classic buckets."""
+    buckets: dict[str, dict[float, float]] = {}
+    for one in points:
+        upper = float(dict(one.labels).get("le", "nan"))
+        if not math.isnan(upper) and one.values:
+            buckets.setdefault(_service_of(one.labels), {})[upper] = one.values[-1]
+    found = {}
+    for name, counts in buckets.items():
+        uppers = sorted(counts)
+        table = np.repeat(np.array([[counts[upper]] for upper in uppers]), len(_QUANTILES), axis=1)
+        answer = bucket_quantile(np.array(_QUANTILES), np.array(uppers), table[np.newaxis])
+        found[name] = answer.values[0].tolist()
+    return found
+
+
+def _add_sparklines(asked: Asked, family: RequestFamily, mine: dict[str, Service]) -> None:
+    times = asked.steps.times().tolist()
+    total = _rows(asked.over(f"sum {_BY} (increase({family.count}[{asked.window_s}s]))"))
+    failed = _rows(asked.over(_failed(family, asked.window_s)))
+    for name, service in mine.items():
+        counts, errors = total.get(name, {}), failed.get(name, {})
+        service.sparkline = {
+            "times_ms": times,
+            "rate_per_s": [counts[time] / asked.window_s if time in counts else None for time in times],
+            "error_rate": [errors.get(time, 0.0) / counts[time] if counts.get(time) else None for time in times],
+        }
+        service.last_seen_ms = max(counts, default=None)
+
+
+def _rows(points: Iterable[Points]) -> dict[str, dict[int, float]]:
+    rows: dict[str, dict[int, float]] = {}
+    for one in points:
+        row = rows.setdefault(_service_of(one.labels), {})
+        for time, value in zip(one.times, one.values, strict=True):
+            row[time] = row.get(time, 0.0) + value
+    return rows
+
+
+def _add_versions(asked: Asked, services: dict[str, Service]) -> None:
+    for one in asked.now('max by (job, service_name, service_version) (target_info{service_version!=""})'):
+        labels = dict(one.labels)
+        name = labels.get("service_name") or labels.get("job", "").rpartition("/")[2]
+        if name in services:
+            services[name].version = labels["service_version"]
+    busy = "max by (service_name) (process_cpu_utilization_ratio or system_cpu_utilization_ratio)"
+    for name, value in _by_service(asked.now(busy)).items():
+        if name in services and math.isfinite(value):
+            services[name].saturation = value
+
+
+def _edges(asked: Asked) -> list[dict[str, Any]]:
+    """Who calls whom, from the service graph's series."""
+    by, window = "by (client, server)", f"[{asked.range_s}s]"
+    calls = _by_edge(asked.now(f"sum {by} (increase(traces_service_graph_request_total{window}))"))
+    failed = _by_edge(asked.now(f"sum {by} (increase(traces_service_graph_request_failed_total{window}))"))
+    slow = "traces_service_graph_request_server_seconds_bucket"
+    p95 = _by_edge(
+        asked.now(f"histogram_quantile(0.95, sum by (client, server, le) (increase({slow}{window})))") if calls else ()
+    )
+    return [
+        {
+            "client": client,
+            "server": server,
+            "rate_per_s": count / asked.range_s,
+            "error_rate": min(failed.get((client, server), 0.0) / count, 1.0) if count else None,
+            "p95_ms": _ms(p95.get((client, server))),
+        }
+        for (client, server), count in sorted(calls.items())
+    ]
+
+
+def _ms(seconds: float | None) -> float | None:
+    return seconds * 1000 if seconds is not None and math.isfinite(seconds) else None
+
+
+def _by_edge(points: Iterable[Points]) -> dict[tuple[str, str], float]:
+    found = {}
+    for one in points:
+        labels = dict(one.labels)
+        if one.values:
+            found[labels.get("client", ""), labels.get("server", "")] = one.values[-1]
+    return found
