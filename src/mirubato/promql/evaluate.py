@@ -32,6 +32,7 @@ from mirubato.promql.expressions import (
     Subquery,
     Unary,
     VectorSelector,
+    bare,
 )
 from mirubato.promql.histogram_functions import check_quantile
 from mirubato.promql.numbers import quoted
@@ -183,9 +184,9 @@ class Evaluator:
     def over_range(self, call_: Call) -> Vector:
         """A function of a range vector, with the scalars beside it."""
         name = call_.function.name
-        index = next(i for i, one in enumerate(call_.args) if isinstance(_bare(one), MatrixSelector | Subquery))
+        index = next(i for i, one in enumerate(call_.args) if isinstance(bare(one), MatrixSelector | Subquery))
         scalars = tuple(self.scalar(one) for i, one in enumerate(call_.args) if i != index)
-        argument = _bare(call_.args[index])
+        argument = bare(call_.args[index])
         assert isinstance(argument, MatrixSelector | Subquery)
         vector = self.range_vector(argument)
         if vector.extended:
@@ -268,12 +269,6 @@ class Evaluator:
             ordered = self._context.ordered or bool(found.histograms)
             known = self._context.selected[key] = _rows(found, ordered=ordered)
         return known
-
-
-def _bare(expr: Expr) -> Expr:
-    while isinstance(expr, Paren):
-        expr = expr.expr
-    return expr
 
 
 def _one_name(matchers: Sequence[Matcher]) -> bool:

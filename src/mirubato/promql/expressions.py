@@ -184,6 +184,13 @@ EXPERIMENTAL_AGGREGATIONS = frozenset(("limitk", "limit_ratio"))
 PARAM_AGGREGATIONS = frozenset(("topk", "bottomk", "quantile", "count_values", "limitk", "limit_ratio"))
 
 
+def bare(expr: Expr) -> Expr:
+    """What stands inside any number of parentheses."""
+    while isinstance(expr, Paren):
+        expr = expr.expr
+    return expr
+
+
 def type_of(expr: Expr) -> ValueType:  # noqa: PLR0911  (one for each kind)
     """What an expression evaluates to."""
     match expr:

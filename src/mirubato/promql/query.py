@@ -23,6 +23,7 @@ from mirubato.promql.expressions import (
     Paren,
     Subquery,
     Unary,
+    bare,
     type_of,
 )
 from mirubato.promql.functions import ValueType
@@ -90,10 +91,10 @@ def instant(
     steps = Steps(time, time, 1, lookback)
     expr = resolve(parse(text, experimental=experimental), time, time, 0)
     evaluator = _evaluator(selector, text, expr, steps, budget)
-    bare = _bare(expr)
-    if isinstance(bare, MatrixSelector | Subquery):
+    inner = bare(expr)
+    if isinstance(inner, MatrixSelector | Subquery):
         with np.errstate(all="ignore"):
-            held = _range_points(evaluator.range_vector(bare))
+            held = _range_points(evaluator.range_vector(inner))
         return _result("matrix", _by_labels(held), evaluator)
     value = _evaluated(evaluator, expr)
     points: Sequence[Points] = list(_points(value, steps))
@@ -145,12 +146,6 @@ def _result(kind: str, points: Sequence[Points], evaluator: Evaluator, value: Va
 
 def _by_labels(points: Sequence[Points]) -> Sequence[Points]:
     return sorted(points, key=lambda one: one.labels)
-
-
-def _bare(expr: Expr) -> Expr:
-    while isinstance(expr, Paren):
-        expr = expr.expr
-    return expr
 
 
 def _orders(expr: Expr) -> bool:

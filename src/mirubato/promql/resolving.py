@@ -28,6 +28,7 @@ from mirubato.promql.expressions import (
     Subquery,
     Unary,
     VectorSelector,
+    bare,
 )
 from mirubato.promql.literals import SECONDS_MAX
 
@@ -67,8 +68,8 @@ class _Resolver:
             case Binary():
                 return _with(expr, lhs=self.expr(expr.lhs), rhs=self.expr(expr.rhs))
             case Aggregate():
-                param = None if expr.param is None else _bare(self.expr(expr.param))
-                return _with(expr, param=param, expr=_bare(self.expr(expr.expr)))
+                param = None if expr.param is None else bare(self.expr(expr.param))
+                return _with(expr, param=param, expr=bare(self.expr(expr.expr)))
             case Call():
                 return self._call(expr)
 
@@ -85,7 +86,7 @@ class _Resolver:
         value = self._known(call.function.name)
         if value is not None:
             return NumberLiteral(value, call.span)
-        args = tuple([_bare(self.expr(arg)) for arg in call.args])
+        args = tuple([bare(self.expr(arg)) for arg in call.args])
         return call if all(map(is_, args, call.args)) else _with(call, args=args)
 
     def _known(self, function: str) -> float | None:
@@ -156,13 +157,6 @@ _ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {
 
 def _fail(node: DurationExpr, what: str) -> NoReturn:
     raise BadQuery(f"{node.span[0]}:{node.span[1]}: {what}")
-
-
-def _bare(expr: Expr) -> Expr:
-    """An argument without the parentheses around it."""
-    while isinstance(expr, Paren):
-        expr = expr.expr
-    return expr
 
 
 def _with(expr: _Node, /, **changes: Any) -> _Node:

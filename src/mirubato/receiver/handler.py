@@ -96,7 +96,7 @@ class Handler:
         except MirubatoError as error:
             self.refused(door, signal, size, error)
             raise
-        except Exception as error:
+        except Exception as error:  # our own mistake must answer too, and be counted
             _log.exception("a request failed")
             defect = Internal("this is a defect of the gateway; its log says more")
             self.refused(door, signal, size, defect)

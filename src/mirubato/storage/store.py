@@ -34,7 +34,7 @@ class SampleStore:
         connection = open_samples(self.path)
         try:
             self._next_seq, self.archived = load(connection, self.registry, self.recent, now)
-        except Exception as error:
+        except Exception as error:  # a damaged file can raise anything
             connection.close()
             reason = str(error) or type(error).__name__
             raise StorageFailed(f"{self.path} cannot be read, it may be damaged: {reason}") from error
