@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.metrics.export import Gauge, Histogram
 
+from mirubato.analytics_engine.dialect import outside_dialect
 from mirubato.analytics_engine.event_points import EventPoint, current_limits
 from mirubato.analytics_engine.layout import Layout, default_layout, parse
 from mirubato.analytics_engine.mapping import Mapper
-from mirubato.analytics_engine.sql import REQUESTS, Question, outside_dialect, question, statement
+from mirubato.analytics_engine.sql import REQUESTS, Question, question, statement
 from mirubato.errors import BadQuery
 from tests.analytics_engine.points import DELTA, Data, counter, histogram, metrics, number
 
@@ -103,6 +104,9 @@ def test_names_of_datasets_and_words_are_checked() -> None:
         ("WITH x AS (SELECT 1) SELECT 1 FROM a", ["WITH", "x"]),
         ("SELECT double21 FROM a", ["double21"]),
         ("SELECT quantile(0.5)(double1) FROM a; DROP", ["quantile", ";", "DROP"]),
+        ("SELECT 1 AS file FROM file ('/etc/passwd')", ["file"]),
+        ("SELECT 1 AS INTO, 2 AS OUTFILE FROM a INTO OUTFILE '/x'", ["INTO", "OUTFILE", "INTO", "OUTFILE"]),
+        ("select count ( ) as n from a where blob1 like 'x%' format json", []),
         ("SELECT 'JOIN it''s \\' file(' FROM a", []),
     ],
 )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -244,3 +245,24 @@ assert names == ["http.server.request.duration"], names
 """
     done = run(code)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_track_picks_becomes_event_points() -> None:
+    """The default of `create_monitor`: metrics and events go to one address."""
+    taken: list[dict[str, Any]] = []
+    with answering(lambda _path, body: taken.append(json.loads(body))) as url:
+        done = run(
+            "from mirubato import create_monitor\n"
+            "monitor = create_monitor(service='api')\n"
+            "for _ in range(3):\n"
+            "    monitor.track('render', {'ms': 1.5, 'odd': float('nan')}, {'kind': 'pdf'})\n"
+            "monitor.flush()\n",
+            MIRUBATO_ENDPOINT=url,
+        )
+    assert done.returncode == 0, done.stderr
+    points = [point for body in taken for point in body["points"]]
+    events = [point for point in points if point["blobs"][2] == "event"]
+    assert [(one["blobs"][0], one["blobs"][4], one["blobs"][6], one["doubles"][1:]) for one in events] == [
+        ("render", "api", "ms", [1.0, 1.5])
+    ] * 3
+    assert {point["blobs"][0] for point in points} >= {"render", "render.ms"}

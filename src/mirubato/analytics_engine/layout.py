@@ -25,6 +25,8 @@ COMMON_MAX: Final = 4  # blob9 to blob12
 OWN_MAX: Final = 8  # blob13 to blob20
 BLOBS: Final = len(FRAME) + COMMON_MAX + OWN_MAX
 
+EVENT: Final = "event"  # the kind of what `track` writes: no metric, but a row of its own
+
 # double1 ... of each kind; times are milliseconds since 1970. Counters and histograms are deltas: rows to add up.
 DOUBLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -33,6 +35,7 @@ DOUBLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "counter": ("time_ms", "start_ms", "value"),
         "histogram": ("time_ms", "start_ms", "count", "sum"),  # then one double for each bound in `shape`
         "exponential": ("time_ms", "start_ms", "count", "sum", "zero_count"),  # then one for each bucket in `shape`
+        EVENT: ("time_ms", "weight"),  # of `track`: 1 / its sample; then one for each key in `shape`
     }
 )
 

@@ -15,8 +15,9 @@ maximum are not kept: they could not be added up, nor corrected for sampling.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -33,8 +34,8 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from mirubato.analytics_engine.event_points import EventPoint, Limits, clean
-from mirubato.analytics_engine.identities import Family, Identities, Identity, Origin
-from mirubato.analytics_engine.layout import DOUBLES, FURTHER, Layout
+from mirubato.analytics_engine.identities import SHAPE_BYTES_MAX, Family, Identities, Identity, Origin
+from mirubato.analytics_engine.layout import DOUBLES, EVENT, FURTHER, Layout
 from mirubato.analytics_engine.texts import attribute_text
 
 _NS_PER_MS = 1_000_000
@@ -43,11 +44,21 @@ _ORIGINS_MAX = 1000
 DataPoint = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint
 
 
+class Tracked(NamedTuple):
+    """One call of `track`: its values by key, the attributes, and how many calls it stands for."""
+
+    name: str
+    doubles: Mapping[str, float]
+    blobs: Mapping[str, object]
+    weight: float
+
+
 class Mapper:
     """Maps for one layout; remembers what the index and blobs of each series are.
 
     `counts` has, by name, what did not go through as it came: `cut` (points whose blobs were shortened), `split`
-    (further points of histograms), `dropped_temporality`, `dropped_not_finite`, `dropped_failed`.
+    (further points of histograms), `dropped_temporality`, `dropped_not_finite`, `dropped_doubles` (keys of
+    an event past the limit), `dropped_failed`.
     """
 
     def __init__(self, layout: Layout, limits: Limits) -> None:
@@ -55,6 +66,7 @@ class Mapper:
         self._identities = Identities(layout, limits)
         self._origins: dict[object, Origin] = {}
         self._explicit_room = limits.doubles - len(DOUBLES["histogram"])
+        self._event_room = limits.doubles - len(DOUBLES[EVENT])
         self._exponential_room = limits.doubles - len(DOUBLES["exponential"])
 
     def points(self, data: MetricsData) -> list[EventPoint]:
@@ -67,10 +79,31 @@ class Mapper:
                     made += self._of_metric(origin, metric)
         return made
 
+    def event(self, attributes: Mapping[str, object], tracked: Tracked, time_ms: int) -> EventPoint:
+        """The point of an event; `attributes` are those of the resource. What is no finite number is counted."""
+        values: dict[str, float] = {}
+        shape = ""
+        for key, value in tracked.doubles.items():
+            longer = f"{shape} {clean(key).replace(' ', '_')}".strip()
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                self.counts["dropped_not_finite"] += 1
+            elif len(values) >= self._event_room or len(longer.encode()) > SHAPE_BYTES_MAX:
+                self.counts["dropped_doubles"] += 1
+            else:
+                values[key], shape = float(value), longer
+        origin = self._origin_of({clean(key): attribute_text(value) for key, value in attributes.items()}, ())
+        identity = self._identities.of(origin, Family(tracked.name, EVENT, ""), tracked.blobs)
+        if identity.is_cut:
+            self.counts["cut"] += 1
+        doubles = (float(time_ms), tracked.weight, *values.values())
+        return EventPoint(time_ms, identity.index, identity.with_shape(shape), doubles)
+
     def _origin(self, of_resource: ResourceMetrics, of_scope: ScopeMetrics) -> Origin:
         resource = {clean(key): attribute_text(value) for key, value in of_resource.resource.attributes.items()}
         name, version = of_scope.scope.name or "", of_scope.scope.version or ""
-        scope = (clean(name), clean(version)) if version else (clean(name),) if name else ()
+        return self._origin_of(resource, (clean(name), clean(version)) if version else (clean(name),) if name else ())
+
+    def _origin_of(self, resource: dict[str, str], scope: tuple[str, ...]) -> Origin:
         key = (tuple(sorted(resource.items())), scope)
         if key not in self._origins:
             if len(self._origins) >= _ORIGINS_MAX:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from mirubato.analytics_engine.event_points import EventPoint
-from mirubato.analytics_engine.layout import DOUBLES, FRAME, FURTHER, Layout
+from mirubato.analytics_engine.layout import DOUBLES, EVENT, FRAME, FURTHER, Layout
 from mirubato.errors import BadRequest
 
 
@@ -40,6 +40,12 @@ class Reading:
     buckets: Mapping[float | tuple[str, int], float] = field(default_factory=dict)
     cut: str = ""
     is_further: bool = False
+
+
+def is_metric(point: EventPoint, layout: Layout) -> bool:
+    """Whether an exporter wrote this point, by any version of the layout. Events of `track` are no metrics."""
+    tag, kind = ([*point.blobs, None, None, None])[1:3]
+    return (tag or "").startswith(f"{layout.name}/") and kind != EVENT
 
 
 def read(point: EventPoint, layout: Layout) -> Reading:

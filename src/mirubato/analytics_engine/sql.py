@@ -12,83 +12,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+from mirubato.analytics_engine.dialect import check_dataset
 from mirubato.analytics_engine.event_points import current_limits
 from mirubato.analytics_engine.layout import DOUBLES, Layout
 from mirubato.analytics_engine.mapping import bounds_text
 from mirubato.errors import BadQuery
 
 REQUESTS: Final = "http.server.request.duration"
-
-# What the dialect has, of what statements here may use (2026-11-23). ClickHouse itself takes far more.
-FUNCTIONS: Final = frozenset(
-    {
-        *(
-            "count",
-            "sum",
-            "avg",
-            "min",
-            "max",
-            "quantileExactWeighted",
-            "argMax",
-            "argMin",
-            "first_value",
-            "last_value",
-        ),
-        *(
-            "topK",
-            "topKWeighted",
-            "countIf",
-            "sumIf",
-            "avgIf",
-            "now",
-            "toDateTime",
-            "toUnixTimestamp",
-            "formatDateTime",
-        ),
-        *("toStartOfInterval", "intDiv", "abs", "log", "round", "ceil", "floor", "pow", "if", "toUInt8", "toUInt32"),
-        *("lowerUTF8", "upperUTF8"),
-    }
-)
-KEYWORDS: Final = frozenset(
-    {
-        *(
-            "SELECT",
-            "FROM",
-            "WHERE",
-            "GROUP",
-            "BY",
-            "HAVING",
-            "ORDER",
-            "LIMIT",
-            "OFFSET",
-            "FORMAT",
-            "AS",
-            "AND",
-            "OR",
-            "NOT",
-        ),
-        *(
-            "IN",
-            "BETWEEN",
-            "LIKE",
-            "ILIKE",
-            "ASC",
-            "DESC",
-            "DISTINCT",
-            "JSON",
-            "INTERVAL",
-            "SECOND",
-            "MINUTE",
-            "HOUR",
-            "DAY",
-        ),
-        *("WEEK", "MONTH", "YEAR"),
-    }
-)
-_TOKEN: Final = re.compile(
-    r"\s+|('(?:[^'\\]|''|\\.)*')|([A-Za-z_]\w*)|(\d+(?:\.\d+)?(?:e[+-]?\d+)?)|(<=|>=|<>|!=|[-+*/%=<>(),])"
-)
-_COLUMN: Final = re.compile(r"dataset|timestamp|_sample_interval|index1|blob([1-9]|1\d|20)|double([1-9]|1\d|20)")
 
 _UNITS_S: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNIT_NAMES: Final = ((86_400, "DAY"), (3600, "HOUR"), (60, "MINUTE"), (1, "SECOND"))
@@ -147,8 +77,7 @@ def question(text: str) -> Question:
 
 def statement(asked: Question, layout: Layout, dataset: str) -> str:
     """The SQL, one line; BadQuery where it could not be right: no slot, no bounds, a value that cannot be weighted."""
-    if not re.fullmatch(r"[A-Za-z_]\w*", dataset):
-        raise BadQuery(f"{dataset!r} is no name of a dataset")
+    check_dataset(dataset)
     kind = asked.kind or ("histogram" if layout.bounds(asked.metric) else "counter")
     if kind not in DOUBLES:
         raise BadQuery(f"{kind!r} is no kind; there are {', '.join(DOUBLES)}")
@@ -297,28 +226,3 @@ def _seconds(duration: str) -> int:
 def _interval(seconds: int) -> str:
     size, unit = next(pair for pair in _UNIT_NAMES if seconds % pair[0] == 0)
     return f"INTERVAL '{seconds // size}' {unit}"
-
-
-def outside_dialect(text: str) -> list[str]:
-    """What of a statement Analytics Engine's dialect does not have: characters, functions, words; empty if all is fine.
-
-    An allow-list, because a ClickHouse that runs the statement proves nothing: it takes JOIN, UNION, CTEs, file() ...
-    """
-    found, at = [], 0
-    names = {"value", "t"} | set(re.findall(r"\bAS (\w+)", text)) | set(re.findall(r"\bFROM (\w+)", text))
-    while at < len(text):
-        token = _TOKEN.match(text, at)
-        if not token:
-            found.append(text[at])
-            at += 1
-            continue
-        at, word = token.end(), token[2]
-        if word and not _is_known(word, names, is_call=text[at : at + 1] == "("):
-            found += [word]
-    return found
-
-
-def _is_known(word: str, names: set[str], *, is_call: bool) -> bool:
-    if is_call and word not in KEYWORDS:
-        return word in FUNCTIONS
-    return word in KEYWORDS or word in names or bool(_COLUMN.fullmatch(word))

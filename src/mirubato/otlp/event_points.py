@@ -1,11 +1,11 @@
-"""Event points of our exporter -> an OTLP metrics request. Pure.
+"""Event points -> what to keep, and of our exporter's an OTLP metrics request. Pure.
 
 A point says how many it stands for (`sample_interval`): counts and sums are that many times as large.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -26,10 +26,12 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from mirubato.analytics_engine.dialect import check_dataset
 from mirubato.analytics_engine.event_points import EventPoint, Limits, problem
+from mirubato.analytics_engine.http_writer import DEFAULT_DATASET
 from mirubato.analytics_engine.layout import Layout
-from mirubato.analytics_engine.reading import Reading, joined, read
-from mirubato.errors import BadRequest, TooLarge
+from mirubato.analytics_engine.reading import Reading, is_metric, joined, read
+from mirubato.errors import BadQuery, BadRequest, TooLarge
 
 _NS_PER_MS = 1_000_000
 _DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
@@ -39,34 +41,44 @@ _FIELDS = frozenset(("timestamp_ms", "index", "blobs", "doubles", "sample_interv
 Buckets = ExponentialHistogramDataPoint.Buckets
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Taken:
-    """A metrics request of what could be read, and for the rest its place among the points and why not."""
+    """The good points of a request, the metrics among them, and for the rest its place and why not."""
 
-    request: bytes
-    points: int
-    """How many were read."""
-    rejected: list[tuple[int, str]]
+    dataset: str
+    points: list[EventPoint] = field(default_factory=list)
+    """All that Analytics Engine would take."""
+    readings: list[Reading] = field(default_factory=list)
+    """Those that the layout's exporter wrote. The others are events of `track`, or somebody's own columns."""
+    rejected: list[tuple[int, str]] = field(default_factory=list)
+
+    def request(self) -> bytes:
+        """The readings as an OTLP metrics request."""
+        return ExportMetricsServiceRequest(resource_metrics=_resources(joined(self.readings))).SerializeToString()
 
 
-def to_request(body: bytes, layout: Layout, limits: Limits) -> Taken:
-    """`{"dataset", "points": [...]}` as OTLP; BadRequest for what is no such object, TooLarge for too many points."""
-    points = _points(body, limits)
-    readings, rejected = [], []
+def take(body: bytes, layout: Layout, limits: Limits) -> Taken:
+    """`{"dataset", "points": [...]}`, read; BadRequest for what is no such object, TooLarge for too many points."""
+    dataset, points = _document(body, limits)
+    taken = Taken(dataset)
     for position, given in enumerate(points):
         try:
-            point = _point(given)
-            wrong = problem(point, limits)
-            if wrong is not None:
-                raise BadRequest(wrong)
-            readings.append(_weighted(read(point, layout), point.sample_interval))
+            _take(_point(given), layout, limits, taken)
         except BadRequest as error:
-            rejected.append((position, str(error)))
-    request = ExportMetricsServiceRequest(resource_metrics=_resources(joined(readings)))
-    return Taken(request.SerializeToString(), len(readings), rejected)
+            taken.rejected.append((position, str(error)))
+    return taken
 
 
-def _points(body: bytes, limits: Limits) -> list[Any]:
+def _take(point: EventPoint, layout: Layout, limits: Limits, taken: Taken) -> None:
+    wrong = problem(point, limits)
+    if wrong is not None:
+        raise BadRequest(wrong)
+    if is_metric(point, layout):
+        taken.readings.append(_weighted(read(point, layout), point.sample_interval))
+    taken.points.append(point)
+
+
+def _document(body: bytes, limits: Limits) -> tuple[str, list[Any]]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -76,7 +88,10 @@ def _points(body: bytes, limits: Limits) -> list[Any]:
     points: list[Any] = document["points"]
     if len(points) > limits.points_per_invocation:
         raise TooLarge(f"{len(points)} points; one request has at most {limits.points_per_invocation}")
-    return points
+    try:
+        return check_dataset(document.get("dataset", DEFAULT_DATASET)), points
+    except (BadQuery, TypeError) as error:
+        raise BadRequest(f"dataset: {error}") from error
 
 
 def _point(given: Any) -> EventPoint:

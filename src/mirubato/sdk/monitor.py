@@ -16,7 +16,7 @@ from mirubato.sdk.instruments import (
     instruments_of,
     usable,
 )
-from mirubato.sdk.pipeline import Reader, provider_in_use
+from mirubato.sdk.pipeline import Reader, pipeline_in_use
 from mirubato.sdk.timing import Timing
 
 Kind = Literal["request", "error", "business", "resource", "performance"]
@@ -60,11 +60,13 @@ class Monitor:
         method: str | None = None,
         enable_console_errors: bool = False,
         event_points: EventPoints | None = None,
+        flush: Callable[[float], bool] | None = None,
     ) -> None:
         self._instruments = instruments
         self._method = method
         self._console = enable_console_errors
         self._event_points = event_points
+        self._flush = flush
         self._record_request = instruments.request_duration.record
         # With a default method, every look-up would need that too: such a monitor takes the longer way.
         self._known_request: Callable[[object], Attributes | None] = (
@@ -119,6 +121,18 @@ class Monitor:
             if doubles is not None and isinstance(doubles.get("doubles"), Mapping):
                 doubles, blobs, sample = doubles["doubles"], doubles.get("blobs"), doubles.get("sample", 1.0)
             self._event(name, doubles or {}, blobs, sample)
+        except Exception as error:  # noqa: BLE001 - nothing may reach the app
+            self._swallowed(error)
+        return DONE
+
+    def flush(self, timeout_s: float = 5.0) -> Done:
+        """Export what was measured so far: at the end of each request of a Worker; elsewhere nobody needs to call it.
+
+        Waits at most `timeout_s`; what did not get out in time is counted.
+        """
+        try:
+            if self._flush is not None and not self._flush(timeout_s):
+                DROPPED.add("flush_timeout")
         except Exception as error:  # noqa: BLE001 - nothing may reach the app
             self._swallowed(error)
         return DONE
@@ -244,14 +258,17 @@ def create_monitor(
     It uses the meter provider that is set. Where none is, the first call sets up one for the process:
     `service` names it (`OTEL_SERVICE_NAME` wins), and `reader`, a function that makes a metric reader or returns None,
     says where measurements go (default: `mirubato.sdk.pipeline.default_reader`). `env` is where settings are looked up
-    before the process' environment: a mapping, or a Worker's `env`. `request` gives the HTTP method that
-    `track_request` takes when the metadata has none. `enable_console_errors` says on stderr what was swallowed.
-    `event_points` takes what `track` picks.
+    before the process' environment: a mapping, or a Worker's `env`; with a binding `ANALYTICS` in it measurements go
+    there, when `flush` is called at the end of the request. `request` gives the HTTP method that `track_request` takes
+    when the metadata has none. `enable_console_errors` says on stderr what was swallowed. `event_points` takes what
+    `track` picks instead of that exporter.
     """
     method = getattr(request, "method", None)
+    pipeline = pipeline_in_use(env, service, reader)
     return Monitor(
-        instruments_of(provider_in_use(env, service, reader)),
+        instruments_of(pipeline.provider),
         method=method if isinstance(method, str) else None,
         enable_console_errors=enable_console_errors,
-        event_points=event_points,
+        event_points=event_points or pipeline.event,
+        flush=pipeline.flush,
     )
