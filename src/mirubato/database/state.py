@@ -107,3 +107,23 @@ def migrate(connection: sqlite3.Connection, path: Path) -> list[Migration]:
             f"BEGIN IMMEDIATE;\n{migration.sql}\nPRAGMA user_version={migration.version};\nCOMMIT;"
         )
     return pending
+
+
+def pending_in(directory: Path) -> list[Migration]:
+    """What the file under `directory` has not had yet; all that there are if there is no file."""
+    path = directory / FILE
+    if not path.exists():
+        return migrations()
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    finally:
+        connection.close()
+    return [migration for migration in migrations() if migration.version > version]
+
+
+def migrate_file(directory: Path) -> list[Migration]:
+    """Bring the file to the newest schema, made if need be; answers what was applied. StorageFailed if that fails."""
+    pending = pending_in(directory)
+    _opened((directory / FILE).absolute()).close()
+    return pending

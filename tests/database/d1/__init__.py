@@ -1,0 +1,1 @@
+"""D1's engine, served by workerd."""
