@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -16,9 +17,23 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS event_point (
     id INTEGER PRIMARY KEY AUTOINCREMENT, dataset TEXT NOT NULL, timestamp INTEGER NOT NULL, index1 TEXT NOT NULL,
     blobs TEXT NOT NULL, doubles TEXT NOT NULL, sample_interval INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS shipped (id INTEGER PRIMARY KEY CHECK (id = 1), event_point INTEGER NOT NULL);
+INSERT OR IGNORE INTO shipped VALUES (1, 0);
 """
 # Rows that go at once when there are too many: one deletion for many writes.
 _SLACK = 10_000
+
+
+class Row(NamedTuple):
+    """One row as it is kept."""
+
+    id: int
+    dataset: str
+    timestamp: int
+    index1: str
+    sample_interval: int
+    blobs: list[str]
+    doubles: list[float]
 
 
 class EventPointStore:
@@ -66,6 +81,26 @@ class EventPointStore:
             return [name for (name,) in connection.execute("SELECT DISTINCT dataset FROM event_point ORDER BY 1")]
         finally:
             connection.close()
+
+    def unshipped(self, most: int) -> list[Row]:
+        """The oldest rows that have not been brought elsewhere yet."""
+        connection = open_reader(self.path)
+        try:
+            found = connection.execute(
+                "SELECT id, dataset, timestamp, index1, sample_interval, blobs, doubles FROM event_point"
+                " WHERE id > (SELECT event_point FROM shipped) ORDER BY id LIMIT ?",
+                (most,),
+            ).fetchall()
+        finally:
+            connection.close()
+        return [
+            Row(id_, dataset, time, index, interval, orjson.loads(blobs), orjson.loads(doubles))
+            for id_, dataset, time, index, interval, blobs, doubles in found
+        ]
+
+    def shipped(self, last: int) -> None:
+        """Rows up to this id are elsewhere, too."""
+        self._writer.call(lambda connection: connection.execute("UPDATE shipped SET event_point = ?", (last,)))
 
     def close(self, timeout_s: float) -> bool:
         """Commit what is queued and close the file; False if that took too long."""
