@@ -67,6 +67,7 @@ CREATE TABLE IF NOT EXISTS delivery (
     id TEXT NOT NULL,
     receiver TEXT NOT NULL,
     rule_id TEXT NOT NULL,
+    alert_group TEXT NOT NULL,
     thread TEXT NOT NULL,
     created_ms INTEGER NOT NULL,
     due_ms INTEGER NOT NULL,
@@ -184,6 +185,24 @@ CREATE TABLE IF NOT EXISTS service_version (
 );
 
 INSERT OR IGNORE INTO mirubato_migration VALUES (5, 'traces');
+
+-- 6: rollups
+-- Hours and days of chosen metrics (MIRUBATO_ROLLUP_METRICS), written by the gateway for those who read SQL.
+-- A bucket is named by its end (ms since 1970, UTC): it holds samples later than the one before, up to its end.
+-- series: the first 32 hexadecimal digits of the SHA-256 of the labels as JSON pairs; labels: a JSON object.
+-- increase: of a counter, resets handled, since the last sample of the bucket before. NULL: NaN or infinite.
+CREATE TABLE IF NOT EXISTS rollup_hourly (
+    series TEXT NOT NULL, end_ms INTEGER NOT NULL, metric TEXT NOT NULL, labels TEXT NOT NULL,
+    count INTEGER NOT NULL, sum REAL, min REAL, max REAL, last REAL, increase REAL,
+    PRIMARY KEY (series, end_ms));
+CREATE INDEX IF NOT EXISTS rollup_hourly_by_metric ON rollup_hourly (metric, end_ms);
+CREATE TABLE IF NOT EXISTS rollup_daily (
+    series TEXT NOT NULL, end_ms INTEGER NOT NULL, metric TEXT NOT NULL, labels TEXT NOT NULL,
+    count INTEGER NOT NULL, sum REAL, min REAL, max REAL, last REAL, increase REAL,
+    PRIMARY KEY (series, end_ms));
+CREATE INDEX IF NOT EXISTS rollup_daily_by_metric ON rollup_daily (metric, end_ms);
+
+INSERT OR IGNORE INTO mirubato_migration VALUES (6, 'rollups');
 
 -- 7: mirror
 -- Rows that changed and are not on the mirror yet, in order. Triggers write it where a mirror is set up, nobody else.

@@ -67,5 +67,5 @@ def test_bad_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixtu
 
 
 def test_the_parts() -> None:
-    gateway = ["decode", "append", "ingest", "visible", "query", "disk", "kill", "start"]
-    assert list(PARTS) == [*gateway, "in_app", "event_points"]
+    gateway = ["decode", "append", "ingest", "visible", "query", "disk", "kill", "start", "alerts"]
+    assert list(PARTS) == [*gateway, "in_app", "event_points", "spans", "year"]

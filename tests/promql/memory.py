@@ -9,6 +9,7 @@ from mirubato.errors import BadQuery, QueryError
 from mirubato.model.histogram import Histogram
 from mirubato.model.labels import Family, Labels, MetricType, metric_name
 from mirubato.model.matchers import Matcher, match_all
+from mirubato.model.rollups import Use
 from mirubato.model.samples import Exemplar, SelectedFloats, SelectedHistograms
 from mirubato.model.seams import Budget, Head, Newest, Selected
 from mirubato.promql.query import QueryBudget, Result, instant, over_steps
@@ -26,7 +27,9 @@ class Memory:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def select(self, matchers: tuple[Matcher, ...], start: int, end: int, budget: Budget) -> Selected:
+    def select(
+        self, matchers: tuple[Matcher, ...], start: int, end: int, budget: Budget, use: Use = Use.SAMPLES
+    ) -> Selected:
         found = [self._window(one, start, end) for one in self._store.sorted() if match_all(matchers, dict(one.labels))]
         floats = [floats for floats, _ in found if floats.samples]
         budget.take_series(len(floats))

@@ -132,6 +132,27 @@ def test_the_thread_seals_merges_and_tidies(tmp_path: Path, monkeypatch: pytest.
         assert len(world.select()[named("m")]) == 20 * MERGE_RUNS
 
 
+def test_sealing_goes_on_where_retention_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sealing, "_TICK_S", 0.005)
+    monkeypatch.setattr(sealing, "_SKIPPED_TICKS", 3)
+    asked: list[int] = []
+
+    def fail(now: int) -> None:
+        asked.append(now)
+        raise OSError("no")
+
+    with World(tmp_path, Settings(seal_samples=10)) as world:
+        world.sealer.then = fail
+        world.sealer.start()
+        until(lambda: len(asked) > 2)
+        world.append(many(10, NOW))
+        until(lambda: world.store.recent.samples == 0)
+        assert world.sealer.failures == 0
+    assert "retention failed" in caplog.text
+
+
 def until(condition: Callable[[], bool]) -> None:
     deadline = monotonic_s() + 20
     while not condition():
@@ -144,9 +165,9 @@ def until(condition: Callable[[], bool]) -> None:
 
 def runs_file(runs: list[Run]) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE TABLE block (kind, name, seq_low, seq_high, samples)")
+    connection.execute("CREATE TABLE block (kind, name, seq_low, seq_high, samples, format DEFAULT 1)")
     rows = [(run.kind, run.name, run.seq_low, run.seq_high, run.samples) for run in runs]
-    connection.executemany("INSERT INTO block VALUES (?, ?, ?, ?, ?)", rows)
+    connection.executemany("INSERT INTO block VALUES (?, ?, ?, ?, ?, 1)", rows)
     return connection
 
 

@@ -5,13 +5,13 @@ take, so that `schema.sql` at the top of the project is the same text for both.
 """
 
 import sqlite3
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
+from mirubato.database.files import Readers
 from mirubato.database.writer import Writer
 from mirubato.errors import StorageFailed
 
@@ -46,8 +46,7 @@ class StateStore:
         """Open or make the file under `directory` and bring it to the newest schema; StorageFailed if that fails."""
         self.path = (directory / FILE).absolute()
         self.writer = Writer(_opened(self.path), "state-writer")
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._readers = Readers(self.path, sqlite3.Row)
 
     def write(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Call `function` inside a transaction on the writer thread; answers once that is on disk."""
@@ -55,22 +54,13 @@ class StateStore:
 
     def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Call `function` with a connection that only reads, from any thread; it never waits for the writer."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(
-                f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=10
-            )
-            connection.row_factory = sqlite3.Row
-            self._local.connection = connection
-            self._connections.append(connection)
-        return function(connection)
+        with self._readers.use() as connection:
+            return function(connection)
 
     def close(self, timeout_s: float) -> bool:
         """Commit what is queued and close the file; False if that took too long."""
-        done = self.writer.close(timeout_s)
-        for connection in self._connections:
-            connection.close()
-        return done
+        read = self._readers.close(timeout_s)
+        return self.writer.close(timeout_s) and read
 
 
 def _opened(path: Path) -> sqlite3.Connection:

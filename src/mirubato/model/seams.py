@@ -1,6 +1,6 @@
 """The seams between rooms, each as small as the side that needs it can make it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mirubato.model.histogram import Histogram
 from mirubato.model.labels import Family, Labels
 from mirubato.model.matchers import Matcher
+from mirubato.model.rollups import Rolled, Use
 from mirubato.model.samples import Exemplar, Float64s, Int64s, Kind, SelectedFloats, SelectedHistograms
 
 
@@ -73,6 +74,11 @@ class SeriesRegistry(Protocol):
     @property
     def state(self) -> StreamState: ...
 
+    @property
+    def watchers(self) -> list[Callable[[bool], None]]:
+        """Called at the end of every commit, with whether it was kept: for memory that goes beside the samples."""
+        ...
+
     def propose(self, labels: Labels, kind: Kind, family: Family) -> int:
         """The slot of a series, made if it is new; PointRefused past a limit.
 
@@ -120,6 +126,10 @@ class Selected:
 
     floats: SelectedFloats
     histograms: Sequence[SelectedHistograms] = ()
+    rolled: Rolled | None = None
+    """If some of the samples are rollups: what stands for them. `floats` then begin after those."""
+    damaged: int = 0
+    """Blocks that were left out because their bytes are not what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +182,10 @@ class Budget(Protocol):
 class Selector(Protocol):
     """Where queries and scrapes get their samples. Times are ms; both ends of a window belong to it."""
 
-    def select(self, matchers: tuple[Matcher, ...], start: int, end: int, budget: Budget) -> Selected:
-        """Samples of the matching series in a window."""
+    def select(
+        self, matchers: tuple[Matcher, ...], start: int, end: int, budget: Budget, use: Use = Use.SAMPLES
+    ) -> Selected:
+        """Samples of the matching series in a window, and what rollups tell of it for a use."""
         ...
 
     def series(

@@ -11,9 +11,10 @@ import numpy as np
 
 from mirubato.model.labels import NAME, Labels, is_stale, metric_name
 from mirubato.model.matchers import Matcher, MatchOp
+from mirubato.model.rollups import Use
 from mirubato.model.samples import Float64s, Int64s, SelectedFloats
 from mirubato.model.seams import Budget, Selected, Selector
-from mirubato.promql import extended, native_ranges
+from mirubato.promql import extended, native_ranges, rolled
 from mirubato.promql.aggregate import aggregate
 from mirubato.promql.annotations import Annotations
 from mirubato.promql.binary import binary
@@ -37,8 +38,8 @@ from mirubato.promql.expressions import (
 from mirubato.promql.histogram_functions import check_quantile
 from mirubato.promql.numbers import quoted
 from mirubato.promql.range_functions import FUNCTIONS, Range
-from mirubato.promql.values import Steps, Value, Vector, has_histogram
-from mirubato.promql.windows import Columns, NativeColumn, RangeVector, ragged, search
+from mirubato.promql.values import Bools, Steps, Value, Vector, has_histogram
+from mirubato.promql.windows import Columns, NativeColumn, RangeVector, RolledColumns, ragged, search
 
 # What `[5m:]` means: Prometheus' default evaluation interval, ms.
 _SUBQUERY_STEP_MS = 60_000
@@ -58,7 +59,7 @@ class Context:
     notes: Annotations
     ordered: bool
     """Whether something in the query depends on the order of series: then they come sorted by labels."""
-    selected: dict[tuple[tuple[Matcher, ...], int, int], "_Series"] = field(default_factory=dict)
+    selected: dict[tuple[tuple[Matcher, ...], int, int, Use], "_Series"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class _Series:
     labels: Sequence[Labels]
     columns: Columns
     native: dict[int, NativeColumn]
+    rolled: RolledColumns | None = None
 
 
 class Evaluator:
@@ -147,6 +149,8 @@ class Evaluator:
             return self._newest(selector, times=False)
         ends, lookback = self._ends(selector.at, selector.offset), self.steps.lookback
         series = _live(self._select(selector.matchers, int(ends.min()) - lookback + 1, int(ends.max()) + lookback))
+        if series.rolled is not None:
+            raise rolled.refuse("smoothed", series.rolled.borders)
         self.budget.take_samples(len(series.labels) * len(ends))
         values, present = extended.smoothed(series.columns, ends, lookback)
         found = Vector(series.labels, values, present, one_name=_one_name(selector.matchers))
@@ -162,8 +166,12 @@ class Evaluator:
     def _newest(self, selector: VectorSelector, *, times: bool) -> Vector:
         ends = self._ends(selector.at, selector.offset)
         starts = ends - self.steps.lookback
-        series = self._select(selector.matchers, int(starts.min()) + 1, int(ends.max()))
+        series = self._select(selector.matchers, int(starts.min()) + 1, int(ends.max()), Use.LAST)
         columns, shape = series.columns, (len(series.labels), len(self.times))
+        if series.rolled is not None:
+            edges = rolled.edges(series.rolled.borders, ends, self.steps.lookback)
+            columns, starts, ends = series.rolled.columns, edges.starts, edges.ends
+            rolled.tell(self.notes, edges, series.rolled.borders, self.steps.lookback, selector.span)
         self.budget.take_samples(shape[0] * shape[1])
         values, present = np.zeros(shape), np.zeros(shape, np.bool_)
         shown = columns.timestamps / 1000 if times else columns.values
@@ -188,26 +196,48 @@ class Evaluator:
         scalars = tuple(self.scalar(one) for i, one in enumerate(call_.args) if i != index)
         argument = bare(call_.args[index])
         assert isinstance(argument, MatrixSelector | Subquery)
-        vector = self.range_vector(argument)
-        if vector.extended:
-            extended.check(name, vector)
-        range_ = Range(vector, vector.windows(), self.times, scalars)
         # Prometheus puts what it evaluates of a subquery into a selector that has no place in the text.
         span = (0, 0) if isinstance(argument, Subquery) else argument.span
-        result = self._floats(name, range_)
-        if vector.native:
-            native_ranges.apply(
-                name, call_.args[0].span if name == "quantile_over_time" else span, range_, result, self.notes
-            )
+        vector = self.range_vector(argument, rolled.USES.get(name, Use.SAMPLES))
+        if vector.extended:
+            extended.check(name, vector)
+        quantile_span = call_.args[0].span if name == "quantile_over_time" else span
+
+        def applied(name: str, vector: RangeVector, steps: Bools) -> Vector:
+            range_ = Range(vector, vector.windows(), self.times[steps], tuple(scalar[steps] for scalar in scalars))
+            result = self._floats(name, range_)
+            if vector.native:
+                native_ranges.apply(name, quantile_span, range_, result, self.notes)
+            if name == "quantile_over_time" and (range_.windows.high > range_.windows.low).any():
+                check_quantile(self.notes, scalars[0], quantile_span)
+            return result
+
+        if vector.rolled is not None:
+            result = self._rolled(name, argument, vector, applied)
+        else:
+            result = applied(name, vector, np.ones(len(self.times), np.bool_))
         if name in ("rate", "increase"):
             self._note_gauges(result, span)
-        if name == "quantile_over_time" and (range_.windows.high > range_.windows.low).any():
-            check_quantile(self.notes, scalars[0], call_.args[0].span)
         result = result.compact()
         return result if name in _NAMED else result.unnamed(strictly=True)
 
+    def _rolled(
+        self, name: str, argument: MatrixSelector | Subquery, vector: RangeVector, evaluate: rolled.Evaluate
+    ) -> Vector:
+        """A function of a range that reaches back to rollups."""
+        assert vector.rolled is not None
+        borders = vector.rolled.borders
+        if name not in rolled.USES or vector.extended:
+            raise rolled.refuse("an extended range" if vector.extended else name, borders)
+        if vector.rolled.no_histograms:
+            raise rolled.refuse(f"{name} of native histograms", borders)
+        counts = self.range_vector(argument, Use.COUNT).rolled if name == "avg_over_time" else None
+        edges = rolled.edges(borders, vector.ends, vector.range_ms)
+        rolled.tell(self.notes, edges, borders, vector.range_ms, argument.span)
+        return rolled.Rollup(name, vector, counts, edges, evaluate).value()
+
     def _floats(self, name: str, range_: Range) -> Vector:
-        shape = (len(range_.vector.labels), len(self.times))
+        shape = (len(range_.vector.labels), len(range_.times))
         self.budget.take_samples(shape[0] * shape[1])
         values, present = np.zeros(shape), np.zeros(shape, np.bool_)
         if len(range_.vector.columns.values):
@@ -226,8 +256,8 @@ class Evaluator:
                 text = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket:"
                 self.notes.info(f"{text} {quoted(metric)}", span)
 
-    def range_vector(self, expr: MatrixSelector | Subquery) -> RangeVector:
-        """The samples of all windows, without staleness markers."""
+    def range_vector(self, expr: MatrixSelector | Subquery, use: Use = Use.SAMPLES) -> RangeVector:
+        """The samples of all windows, without staleness markers; and rollups, for a use."""
         if isinstance(expr, Subquery):
             return self._subquery(expr)
         selector = expr.selector
@@ -236,9 +266,10 @@ class Evaluator:
         starts = ends - expr.range
         before = self.steps.lookback if selector.anchored or selector.smoothed else 0
         after = self.steps.lookback if selector.smoothed else 0
-        found = self._select(selector.matchers, int(starts.min()) + 1 - before, int(ends.max()) + after)
+        found = self._select(selector.matchers, int(starts.min()) + 1 - before, int(ends.max()) + after, use)
         live, one_name = _live(found), _one_name(selector.matchers)
         vector = RangeVector(live.labels, live.columns, live.native, starts, ends, expr.range, one_name=one_name)
+        vector = replace(vector, rolled=live.rolled)
         return replace(vector, before_ms=before, after_ms=after, anchored=selector.anchored, smoothed=selector.smoothed)
 
     def _subquery(self, expr: Subquery) -> RangeVector:
@@ -259,15 +290,21 @@ class Evaluator:
             value = Vector([()], value[None, :], np.ones((1, len(value)), np.bool_))
         return _as_range(value, inner.times, starts, ends, expr.range)
 
-    def _select(self, matchers: tuple[Matcher, ...], start: int, end: int) -> _Series:
+    def _select(self, matchers: tuple[Matcher, ...], start: int, end: int, use: Use = Use.SAMPLES) -> _Series:
         """The series of a selection; the same selection twice in a query is read once."""
-        key = (matchers, start, end)
+        key = (matchers, start, end, use)
         known = self._context.selected.get(key)
         if known is None:
-            found = self._context.selector.select(matchers, max(start, 0), max(end, 0), self.budget)
+            found = self._context.selector.select(matchers, max(start, 0), max(end, 0), self.budget, use=use)
+            if found.damaged:
+                self.notes.warn(f"{found.damaged} damaged blocks were left out: samples are missing", (0, 0))
             # What Prometheus says about mixed histograms depends on which comes first.
             ordered = self._context.ordered or bool(found.histograms)
             known = self._context.selected[key] = _rows(found, ordered=ordered)
+            if found.rolled is not None:
+                columns = _rows(replace(found, floats=found.rolled.floats), ordered=ordered).columns
+                about = RolledColumns(found.rolled.borders, columns, found.rolled.no_histograms)
+                known = self._context.selected[key] = replace(known, rolled=about)
         return known
 
 
@@ -321,14 +358,20 @@ def _sorted(series: _Series) -> _Series:
 
 def _live(series: _Series) -> _Series:
     """Without staleness markers."""
-    columns, native = series.columns, series.native
-    live = ~is_stale(columns.values)
-    if not live.all():
-        totals = np.append([0], np.cumsum(live))
-        columns = Columns(totals[columns.offsets], columns.timestamps[live], columns.values[live])
+    native, about = series.native, series.rolled
     if native:
         native = {row: _live_native(column) for row, column in native.items()}
-    return _Series(series.labels, columns, native)
+    if about is not None:
+        about = replace(about, columns=_live_columns(about.columns))
+    return _Series(series.labels, _live_columns(series.columns), native, about)
+
+
+def _live_columns(columns: Columns) -> Columns:
+    live = ~is_stale(columns.values)
+    if live.all():
+        return columns
+    totals = np.append([0], np.cumsum(live))
+    return Columns(totals[columns.offsets], columns.timestamps[live], columns.values[live])
 
 
 def _live_native(column: NativeColumn) -> NativeColumn:

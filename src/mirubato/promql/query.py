@@ -2,12 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from mirubato.clock import monotonic_s
 from mirubato.errors import BadQuery, QueryError, QueryLimit, QueryTimeout
-from mirubato.limits import ANSWER_POINTS_MAX, LOOKBACK_MS
+from mirubato.limits import (
+    ANSWER_POINTS_MAX,
+    LOOKBACK_MS,
+    REMEMBERED_EXPRESSION_CHARS_MAX,
+    REMEMBERED_EXPRESSIONS_MAX,
+)
 from mirubato.model.samples import Int64s
 from mirubato.model.seams import Selector
 from mirubato.promql import extended
@@ -29,6 +35,7 @@ from mirubato.promql.expressions import (
 from mirubato.promql.functions import ValueType
 from mirubato.promql.parser import parse
 from mirubato.promql.resolving import resolve
+from mirubato.promql.rolled import refuse
 from mirubato.promql.values import Points, Steps, Value, Vector, has_histogram
 from mirubato.promql.windows import RangeVector, search
 
@@ -89,7 +96,7 @@ def instant(
     BadQuery for what does not parse, QueryError for what has no answer, QueryLimit and QueryTimeout past the budget.
     """
     steps = Steps(time, time, 1, lookback)
-    expr = resolve(parse(text, experimental=experimental), time, time, 0)
+    expr = resolve(_parsed(text, experimental), time, time, 0)
     evaluator = _evaluator(selector, text, expr, steps, budget)
     inner = bare(expr)
     if isinstance(inner, MatrixSelector | Subquery):
@@ -108,7 +115,7 @@ def over_steps(
 ) -> Result:
     """The value of an expression at each step, as one matrix sorted by labels; errors as `instant`."""
     steps.check_resolution()
-    parsed = parse(text, experimental=experimental)
+    parsed = _parsed(text, experimental)
     kind = type_of(parsed)
     if kind not in (ValueType.SCALAR, ValueType.VECTOR):
         raise BadQuery(f'invalid expression type "{kind.value}" for range query, must be Scalar or instant Vector')
@@ -117,6 +124,18 @@ def over_steps(
     value = _evaluated(evaluator, expr)
     _check_size(value)
     return _result("matrix", _by_labels(list(_points(value, steps))), evaluator)
+
+
+def _parsed(text: str, experimental: bool) -> Expr:  # noqa: FBT001  (a switch of `parse`)
+    """The tree of a text; those of rules and dashboards come again and again."""
+    if len(text) > REMEMBERED_EXPRESSION_CHARS_MAX:
+        return parse(text, experimental=experimental)
+    return _remembered(text, experimental)
+
+
+@lru_cache(maxsize=REMEMBERED_EXPRESSIONS_MAX)
+def _remembered(text: str, experimental: bool) -> Expr:  # noqa: FBT001  (as above)
+    return parse(text, experimental=experimental)
 
 
 def _check_size(value: Value) -> None:
@@ -191,6 +210,8 @@ def _mixed_points(value: Vector, row: int, times: Int64s) -> Points:
 def _range_points(vector: RangeVector) -> list[Points]:
     """The samples of a range vector at one step."""
     columns = vector.columns
+    if vector.rolled is not None:
+        raise refuse("a range by itself", vector.rolled.borders)
     windows = search(columns, vector.starts[:1], vector.ends[:1])
     points = []
     for row, labels in enumerate(vector.labels):

@@ -12,6 +12,7 @@ import numpy as np
 
 from mirubato.model.histogram import Histogram
 from mirubato.model.labels import Labels
+from mirubato.model.rollups import Borders
 from mirubato.model.samples import Float64s, Int64s
 from mirubato.promql.values import Bools
 
@@ -42,6 +43,15 @@ class NativeColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class RolledColumns:
+    """What stands for samples that are rollups (`model.rollups.Rolled`), of the same rows as the samples that are."""
+
+    borders: Borders
+    columns: Columns
+    no_histograms: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RangeVector:
     """A range vector at each step: the samples of all windows, and the windows' ends and starts (ms, left-open)."""
 
@@ -59,6 +69,8 @@ class RangeVector:
     """How much farther samples are looked for."""
     one_name: bool = False
     """Whether all rows have the same metric name or none."""
+    rolled: RolledColumns | None = None
+    """If some of the samples are rollups."""
 
     @property
     def extended(self) -> bool:

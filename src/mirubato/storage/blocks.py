@@ -1,5 +1,6 @@
 """Blocks: samples of one metric over one stretch of time, sorted by series and time, compressed. Pure."""
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,22 @@ import numpy as np
 from mirubato.limits import BLOCK_VALUES_MAX
 from mirubato.model.samples import Float64s, HistogramSample, Int64s, Kind
 from mirubato.storage import codec
+
+
+class DamagedBlock(Exception):
+    """The bytes of a block are not those that were written; `id` is its row."""
+
+    def __init__(self, id_: int, text: str) -> None:
+        super().__init__(text)
+        self.id = id_
+
+
+def checksum(*parts: bytes) -> int:
+    """CRC-32 of a block's columns, one after another: 1 GB/s, where decoding them takes three times as long."""
+    found = 0
+    for part in parts:
+        found = zlib.crc32(part, found)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +164,34 @@ def decode_series(data: bytes) -> tuple[Int64s, Int64s]:
 
 def _size_of(encoded: bytes) -> Int64s:
     return np.array([codec.length_of(encoded)])
+
+
+def check(id_: int, known: int | None, *parts: bytes) -> None:
+    """DamagedBlock if the checksum is another; blocks of format 1 have none."""
+    if known is not None and checksum(*parts) != known:
+        raise DamagedBlock(id_, "its checksum is wrong")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The samples of a block, series after series; `values` of floats, or `histograms`, whose series are ids too."""
+
+    owners: Int64s
+    """The id of each sample's series."""
+    timestamps: Int64s
+    values: Float64s
+    histograms: Sequence[HistogramSample] = ()
+
+
+def read_block(kind: Kind, id_: int, series: bytes, timestamps: bytes, content: bytes, known: int | None) -> Decoded:
+    """All of a block; DamagedBlock if it cannot be read or its checksum is another than `known`."""
+    check(id_, known, series, timestamps, content)
+    try:
+        ids, counts = decode_series(series)
+        owners, times = np.repeat(ids, counts), codec.decode_times(timestamps, counts)
+        if kind is Kind.HISTOGRAM:
+            histograms = codec.decode_histograms(content, owners.tolist(), times.tolist())
+            return Decoded(owners, times, np.empty(0), histograms)
+        return Decoded(owners, times, codec.decode_values(content, counts))
+    except Exception as error:  # a block without a checksum: what its bytes break is not for us to say
+        raise DamagedBlock(id_, f"it cannot be decoded: {error!r}") from error

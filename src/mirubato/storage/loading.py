@@ -13,7 +13,7 @@ from mirubato.model.samples import Batch, Floats, HistogramSample, Int64s, Kind,
 from mirubato.storage import codec
 from mirubato.storage.recent import Recent
 from mirubato.storage.registry import Registry, Series
-from mirubato.storage.schema import FORMAT
+from mirubato.storage.schema import BATCH_FORMAT
 from mirubato.storage.snapshot import Snapshot
 
 
@@ -29,7 +29,11 @@ class _Unsealed:
 
 def load(connection: sqlite3.Connection, registry: Registry, recent: Recent, now: int) -> tuple[int, bool]:
     """Fill `registry` and `recent`; answers the next sequence number, and whether some series are on disk only."""
-    _load_symbols(connection, registry)
+    next_series, next_pair, next_family = connection.execute(
+        "SELECT next_series, next_pair, next_family FROM retention"
+    ).fetchone()
+    _load_symbols(connection, registry, next_pair, next_family)
+    registry.reserve(next_series - 1)
     ids = np.array([id_ for (id_,) in connection.execute("SELECT id FROM series ORDER BY id")], np.int64)
     rows = connection.execute("SELECT seq, format, columns, starts, histograms FROM batch ORDER BY seq")
     batches = [_decode(ids, *row) for row in rows]
@@ -52,11 +56,12 @@ def load(connection: sqlite3.Connection, registry: Registry, recent: Recent, now
     return last + 1, not wanted.all()
 
 
-def _load_symbols(connection: sqlite3.Connection, registry: Registry) -> None:
+def _load_symbols(connection: sqlite3.Connection, registry: Registry, next_pair: int, next_family: int) -> None:
     families = connection.execute("SELECT id, name, type, unit, help FROM family ORDER BY id")
     registry.symbols.restore(
         connection.execute("SELECT id, name, value FROM label_pair ORDER BY id"),
         [(number, Family(name, MetricType(type_), unit, help_)) for number, name, type_, unit, help_ in families],
+        (next_pair, next_family),
     )
 
 
@@ -71,7 +76,7 @@ def _places(ids: Int64s, wanted: Int64s) -> Int64s:
 def _decode(
     ids: Int64s, seq: int, format_: int, columns: bytes, starts: bytes | None, histograms: bytes | None
 ) -> _Unsealed:
-    if format_ != FORMAT:
+    if format_ != BATCH_FORMAT:
         raise StorageFailed(f"batch {seq} has the unknown format {format_}")
     floats = codec.decode_batch(columns)
     floats = Floats(_places(ids, floats.series), floats.timestamps, floats.values)
@@ -95,6 +100,8 @@ def _enter(connection: sqlite3.Connection, registry: Registry, wanted: np.typing
     for place, (is_wanted, (id_, kind, family, pairs)) in enumerate(zip(wanted.tolist(), rows, strict=True)):
         if is_wanted:
             labels = registry.symbols.labels(pairs)
+            if not registry.symbols.holds(labels):
+                raise StorageFailed(f"series {id_} has labels that are gone, the file may be damaged")
             known = registry.symbols.family_of(labels, Kind(kind), registry.symbols.families[family])
             slots[place] = registry.enter(Series(id_, labels, Kind(kind), known))
         else:

@@ -2,19 +2,23 @@
 
 import heapq
 import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import wraps
 from math import nan
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirubato.model.labels import NAME, Family, Labels, MetricType
+from mirubato.database.files import Readers
+from mirubato.model.labels import NAME, Family, Labels, MetricType, is_stale
 from mirubato.model.matchers import Matcher, MatchOp, match_all
+from mirubato.model.rollups import DAY_MS, NEVER_ROLLED, Borders, Rolled, Use
 from mirubato.model.samples import (
     Exemplar,
+    Float64s,
     HistogramSample,
     Int64s,
     Kind,
@@ -22,15 +26,17 @@ from mirubato.model.samples import (
     SelectedHistograms,
 )
 from mirubato.model.seams import Budget, Head, Newest, Selected
-from mirubato.storage import codec
+from mirubato.storage import codec, rollups
 from mirubato.storage.assembly import Piece, assemble
-from mirubato.storage.blocks import decode_series, stable_order
+from mirubato.storage.blocks import DamagedBlock, check, decode_series, stable_order
+from mirubato.storage.kept import Kept
 from mirubato.storage.recent import Chunk
 from mirubato.storage.registry import Active
-from mirubato.storage.schema import open_reader
+from mirubato.storage.rollups import NEEDED, Rollups
 from mirubato.storage.store import SampleStore
 
 T = TypeVar("T")
+Arguments = ParamSpec("Arguments")
 
 
 @dataclass(slots=True)
@@ -54,6 +60,35 @@ class _Found:
 
     pieces: list[Piece] = field(default_factory=list)
     histograms: list[HistogramSample] = field(default_factory=list)
+    rollups: list[Rollups] = field(default_factory=list)
+    """Whose owners are positions."""
+    damaged: int = 0
+
+
+class _Unbounded:
+    """The budget of what is no query."""
+
+    def check(self) -> None:
+        """Never ends."""
+
+    def take_series(self, count: int) -> None:
+        """As many as there are."""
+
+    def take_samples(self, count: int) -> None:
+        """As many as there are."""
+
+
+def _reading(
+    method: Callable[Concatenate["Reader", Arguments], T],
+) -> Callable[Concatenate["Reader", Arguments], T]:
+    """The file stays open while a method reads; StorageFailed once it is being closed."""
+
+    @wraps(method)
+    def read(self: "Reader", /, *arguments: Arguments.args, **named: Arguments.kwargs) -> T:
+        with self.readers.use():
+            return method(self, *arguments, **named)
+
+    return read
 
 
 class Reader:
@@ -61,24 +96,87 @@ class Reader:
 
     def __init__(self, store: SampleStore) -> None:
         self._store = store
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self.readers = Readers(store.path)
 
-    def select(self, matchers: tuple[Matcher, ...], start: int, end: int, budget: Budget) -> Selected:
-        """Samples of the matching series from `start` to `end` (ms, both included)."""
+    @_reading
+    def select(
+        self, matchers: tuple[Matcher, ...], start: int, end: int, budget: Budget, use: Use = Use.SAMPLES
+    ) -> Selected:
+        """Samples of the matching series from `start` to `end` (ms, both included), and rollups for a use."""
+        while True:
+            selected = self._select(matchers, (start, end), budget, use, self._store.kept)
+            if selected is not None:
+                return selected
 
+    def _select(
+        self, matchers: tuple[Matcher, ...], window: tuple[int, int], budget: Budget, use: Use, kept: Kept
+    ) -> Selected | None:
+        """None if retention has moved samples meanwhile."""
+        start, end = window
+        rolled = NEVER_ROLLED < kept.borders.raw >= start
+        low = kept.borders.reach(start) if rolled else start
+        gathered = self._gather(matchers, (low, end), budget, NEEDED[use] if rolled else (), kept)
+        if gathered is None:
+            return None
+        chosen, found = gathered
+        histograms = _histograms(chosen, found)
+        if rolled:
+            return _with_rollups(chosen, found, use, kept.borders, histograms)
+        return Selected(_floats(chosen, found), histograms, damaged=found.damaged)
+
+    def _gather(
+        self,
+        matchers: tuple[Matcher, ...],
+        window: tuple[int, int],
+        budget: Budget,
+        columns: Collection[str],
+        kept: Kept,
+    ) -> tuple[_Chosen, _Found] | None:
+        """Samples, and these columns of rollups if any are asked for; None if retention has moved samples meanwhile."""
         # Unsealed chunks first, blocks second: what is sealed in between is then seen twice, never missed.
-        active, chunks = self._of_one_epoch(matchers, lambda _: self._chunks(start, end))
+        active, chunks = self._of_one_epoch(matchers, lambda _: self._chunks(*window))
         position_of = np.full(len(self._store.registry.series), -1, np.int64)
-        chosen = self._chosen(matchers, active, budget)
         position_of[active.slots] = np.arange(len(active.slots))
         found = _Found()
-        self._read_blocks(chosen, start, end, budget, found)
+        with self._moment(kept) as same:
+            if not same:
+                return None
+            chosen = self._chosen(matchers, active, budget)
+            self._read_blocks(chosen, *window, budget, found)
+            if columns:
+                self._read_rollups(chosen, window, columns, budget, found)
         for chunk in chunks:
             budget.check()
-            _read_chunk(chunk, position_of, start, end, budget, found)
-        return Selected(_floats(chosen, found), _histograms(chosen, found))
+            _read_chunk(chunk, position_of, *window, budget, found)
+        return chosen, found
 
+    @_reading
+    def rollups(
+        self, matchers: tuple[Matcher, ...], start: int, end: int, grid: Borders
+    ) -> tuple[Sequence[Labels], Rollups]:
+        """What rollups keep of a window, of samples too, in the buckets of a grid; owners are places among labels."""
+        gathered = None
+        while gathered is None:
+            gathered = self._gather(matchers, (start, end), _Unbounded(), rollups.COLUMNS, self._store.kept)
+        chosen, found = gathered
+        whole = assemble(found.pieces, len(chosen.labels))
+        owners = np.repeat(np.arange(len(chosen.labels)), np.diff(whole.offsets))
+        live = ~is_stale(whole.values)
+        made = rollups.roll(owners[live], whole.timestamps[live], whole.values[live], grid)
+        return chosen.labels, rollups.fold(rollups.joined([*found.rollups, made]), grid)
+
+    @contextmanager
+    def _moment(self, kept: Kept) -> Iterator[bool]:
+        """One state of the file; whether retention has come as far in it as `kept` says."""
+        connection = self._connection()
+        connection.execute("BEGIN")
+        try:
+            (version,) = connection.execute("SELECT version FROM retention").fetchone()
+            yield version == kept.version
+        finally:
+            connection.execute("COMMIT")
+
+    @_reading
     def series(
         self, matchers: tuple[Matcher, ...], start: int, budget: Budget, end: int | None = None
     ) -> Sequence[Labels]:
@@ -133,6 +231,7 @@ class Reader:
             found.append(Newest(series.id, series.labels, series.family, times[row], values[row], histogram))
         return found
 
+    @_reading
     def exemplars(
         self, start: int, end: int, selectors: Sequence[tuple[Matcher, ...]] = ((),)
     ) -> list[tuple[Labels, Exemplar]]:
@@ -161,17 +260,13 @@ class Reader:
             **_cardinality(registry.index.counts(), most),
         )
 
-    def close(self) -> None:
-        """Close the connections of all threads; no query may be under way."""
-        while self._connections:
-            self._connections.pop().close()
+    def close(self, timeout_s: float = 0.0) -> bool:
+        """Close the connections once the queries under way have ended; False if that took too long."""
+        return self.readers.close(timeout_s)
 
     def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = open_reader(self._store.path)
-            self._connections.append(connection)
-        return connection
+        with self.readers.use() as connection:
+            return connection
 
     def _chunks(self, start: int, end: int) -> list[Chunk]:
         """What is not sealed of a window."""
@@ -225,40 +320,99 @@ class Reader:
         return self._connection().execute("SELECT id, kind, name, pairs FROM series WHERE name = ?", (name,))
 
     def _ids_in_blocks(self, chosen: _Chosen, start: int, end: int, budget: Budget) -> set[int]:
-        """The series in blocks that overlap a window."""
+        """The series in blocks (of samples or rollups) that overlap a window."""
         ids: set[int] = set()
         for name in chosen.names:
-            rows = self._connection().execute(
-                "SELECT series FROM block INDEXED BY block_by_name WHERE name = ? AND time_high >= ? AND time_low <= ?",
-                (name, start, end),
-            )
-            for (series,) in rows:
-                budget.check()
-                ids.update(decode_series(series)[0].tolist())
+            for table in ("block", "rollup"):
+                rows = self._connection().execute(
+                    f"SELECT id, series FROM {table} INDEXED BY {table}_by_name"  # noqa: S608  (tables of ours)
+                    " WHERE name = ? AND time_high >= ? AND time_low <= ?",
+                    (name, start, end),
+                )
+                for id_, series in rows:
+                    budget.check()
+                    try:
+                        ids.update(decode_series(series)[0].tolist())
+                    except Exception as error:  # noqa: BLE001  (a damaged block)
+                        self._store.report_damage(table, id_, error)
         return ids
 
     def _read_blocks(self, chosen: _Chosen, start: int, end: int, budget: Budget, found: _Found) -> None:
         for name in chosen.names:
             rows = self._connection().execute(
-                "SELECT kind, series, timestamps, content, time_low, time_high FROM block INDEXED BY block_by_name"
-                " WHERE name = ? AND time_high >= ? AND time_low <= ? ORDER BY seq_low, id",
+                "SELECT id, format, kind, series, timestamps, content, checksum, time_low, time_high FROM block"
+                " INDEXED BY block_by_name WHERE name = ? AND time_high >= ? AND time_low <= ? ORDER BY seq_low, id",
                 (name, start, end),
             )
-            for kind, series, timestamps, content, low, high in rows:
+            for id_, format_, kind, series, timestamps, content, known, low, high in rows:
                 budget.check()
-                ids, counts = decode_series(series)
-                at = np.minimum(np.searchsorted(chosen.ids, ids), len(chosen.ids) - 1)
-                hit = chosen.ids[at] == ids if len(chosen.ids) else np.zeros(len(ids), np.bool_)
-                if not hit.any():
+                try:
+                    _check(id_, format_, known, series, timestamps, content)
+                    run = _runs(chosen, series)
+                    if run is None:
+                        continue
+                    if kind == Kind.HISTOGRAM:
+                        part: Piece | list[HistogramSample] = _read_histograms(run, timestamps, content, (start, end))
+                    else:
+                        part = _read_floats(run, timestamps, content)
+                except DamagedBlock as damage:
+                    self._store.report_damage("block", id_, damage)
+                    found.damaged += 1
                     continue
-                run = _Runs(chosen.positions[at], counts, hit)
-                if kind == Kind.HISTOGRAM:
-                    _read_histograms(run, timestamps, content, (start, end), budget, found)
+                if isinstance(part, list):
+                    budget.take_samples(len(part))
+                    found.histograms += part
                     continue
-                piece = _read_floats(run, timestamps, content)
-                inside = piece if start <= low and high <= end else piece.within(start, end)
+                inside = part if start <= low and high <= end else part.within(start, end)
                 budget.take_samples(len(inside.timestamps))
                 found.pieces += _apart(inside) if chosen.shared else [inside]
+
+    def _read_rollups(
+        self, chosen: _Chosen, window: tuple[int, int], columns: Collection[str], budget: Budget, found: _Found
+    ) -> None:
+        start, end = window
+        for name in chosen.names:
+            rows = self._connection().execute(
+                "SELECT id, format, kind, series, timestamps, content, checksum FROM rollup INDEXED BY rollup_by_name"
+                " WHERE name = ? AND time_high >= ? AND time_low < ? ORDER BY id",
+                (name, start, end + DAY_MS),
+            )
+            for id_, format_, kind, series, timestamps, content, known in rows:
+                budget.check()
+                try:
+                    _check(id_, format_, known, series, timestamps, content)
+                    run = _runs(chosen, series)
+                    if run is None:
+                        continue
+                    if kind == Kind.HISTOGRAM:
+                        histograms = _read_histograms(run, timestamps, content, window)
+                        budget.take_samples(len(histograms))
+                        found.histograms += histograms
+                        continue
+                    part = _read_buckets(run, timestamps, content, columns, start)
+                except DamagedBlock as damage:
+                    self._store.report_damage("rollup", id_, damage)
+                    found.damaged += 1
+                    continue
+                budget.take_samples(len(part))
+                found.rollups.append(part)
+
+
+def _check(id_: int, format_: int, known: int | None, *parts: bytes) -> None:
+    if format_ < 0:
+        raise DamagedBlock(id_, "it was found damaged before")
+    check(id_, known, *parts)
+
+
+def _runs(chosen: _Chosen, series: bytes) -> "_Runs | None":
+    """Which series of a block are wanted; None if none is. DamagedBlock."""
+    try:
+        ids, counts = decode_series(series)
+    except Exception as error:
+        raise DamagedBlock(0, f"its series cannot be decoded: {error!r}") from error
+    at = np.minimum(np.searchsorted(chosen.ids, ids), len(chosen.ids) - 1)
+    hit = chosen.ids[at] == ids if len(chosen.ids) else np.zeros(len(ids), np.bool_)
+    return _Runs(chosen.positions[at], counts, hit) if hit.any() else None
 
 
 def _by_id(chosen: _Chosen) -> _Chosen:
@@ -297,8 +451,9 @@ class _Runs:
 
 
 def _read_floats(runs: _Runs, timestamps: bytes, content: bytes) -> Piece:
-    """The wanted samples of a block."""
-    times, values = codec.decode_times(timestamps, runs.counts), codec.decode_values(content, runs.counts)
+    """The wanted samples of a block; DamagedBlock."""
+    with _decoding():
+        times, values = codec.decode_times(timestamps, runs.counts), codec.decode_values(content, runs.counts)
     if runs.wanted.all():
         return Piece(runs.positions, runs.counts, times, values)
     kept = np.repeat(runs.wanted, runs.counts)
@@ -306,17 +461,32 @@ def _read_floats(runs: _Runs, timestamps: bytes, content: bytes) -> Piece:
 
 
 def _read_histograms(
-    runs: _Runs, encoded_times: bytes, content: bytes, window: tuple[int, int], budget: Budget, found: _Found
-) -> None:
-    timestamps = codec.decode_times(encoded_times, runs.counts)
-    inside = (timestamps >= window[0]) & (timestamps <= window[1]) & np.repeat(runs.wanted, runs.counts)
+    runs: _Runs, encoded_times: bytes, content: bytes, window: tuple[int, int]
+) -> list[HistogramSample]:
+    """The wanted native histograms of a block that lie in a window; DamagedBlock."""
+    with _decoding():
+        timestamps = codec.decode_times(encoded_times, runs.counts)
+        inside = (timestamps >= window[0]) & (timestamps <= window[1]) & np.repeat(runs.wanted, runs.counts)
+        samples = codec.decode_histograms(content, [0] * len(timestamps), timestamps.tolist())
     rows = np.flatnonzero(inside)
-    budget.take_samples(len(rows))
-    samples = codec.decode_histograms(content, [0] * len(timestamps), timestamps.tolist())
-    owners = np.repeat(runs.positions, runs.counts)[rows]
-    for row, owner in zip(rows.tolist(), owners.tolist(), strict=True):
-        sample = samples[row]
-        found.histograms.append(HistogramSample(owner, sample.timestamp, sample.histogram, sample.stale))
+    owners = np.repeat(runs.positions, runs.counts)[rows].tolist()
+    return [replace(samples[row], series=owner) for row, owner in zip(rows.tolist(), owners, strict=True)]
+
+
+def _read_buckets(runs: _Runs, timestamps: bytes, content: bytes, columns: Collection[str], start: int) -> Rollups:
+    """The wanted buckets of a block that end at or after `start`; DamagedBlock."""
+    with _decoding():
+        part = rollups.decode(runs.positions, runs.counts, timestamps, content, columns)
+    return part.take(np.repeat(runs.wanted, runs.counts) & (part.ends >= start))
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """What goes wrong in here is the block's fault."""
+    try:
+        yield
+    except Exception as error:  # what its bytes break is not for us to say
+        raise DamagedBlock(0, f"it cannot be decoded: {error!r}") from error
 
 
 def _apart(piece: Piece) -> list[Piece]:
@@ -380,6 +550,49 @@ def _floats(chosen: _Chosen, found: _Found) -> SelectedFloats:
     some = np.flatnonzero(np.diff(one.offsets))
     labels = chosen.labels if len(some) == len(chosen.labels) else [chosen.labels[row] for row in some.tolist()]
     return SelectedFloats(labels, np.append(one.offsets[some], one.offsets[-1:]), one.timestamps, one.values)
+
+
+def _with_rollups(
+    chosen: _Chosen, found: _Found, use: Use, borders: Borders, histograms: Sequence[SelectedHistograms]
+) -> Selected:
+    """The same, where samples before the border are rollups: those that still are samples become rollups here."""
+    whole = assemble(found.pieces, len(chosen.labels))
+    owners = np.repeat(np.arange(len(chosen.labels)), np.diff(whole.offsets))
+    old = whole.timestamps <= borders.raw
+    live = old & ~is_stale(whole.values)
+    made = rollups.roll(owners[live], whole.timestamps[live], whole.values[live], borders)
+    parts = [*found.rollups, rollups.joined([made], NEEDED[use])]
+    buckets = rollups.fold(rollups.joined(parts, NEEDED[use]), borders)
+    early = [time for one in histograms for time in one.timestamps[:1] if time <= borders.raw]
+    fresh = owners[~old], whole.timestamps[~old], whole.values[~old]
+    if not len(buckets) and not early:
+        return Selected(_rows(chosen, np.unique(fresh[0]), *fresh), histograms, damaged=found.damaged)
+    shown = rollups.points(buckets, use), _as_points(use, *fresh)
+    columns = [np.concatenate(both) for both in zip(*shown, strict=True)]
+    order = stable_order(columns[0])
+    some = np.union1d(columns[0], fresh[0])
+    rolled = _rows(chosen, some, *(column[order] for column in columns))
+    return Selected(
+        _rows(chosen, some, *fresh),
+        histograms,
+        Rolled(borders, rolled, bool(early) and use not in (Use.INCREASE, Use.LAST, Use.MIN, Use.MAX)),
+        found.damaged,
+    )
+
+
+def _as_points(use: Use, owners: Int64s, times: Int64s, values: Float64s) -> tuple[Int64s, Int64s, Float64s]:
+    """Samples that are not rolled up, as if each were a bucket."""
+    if use not in (Use.COUNT, Use.SAMPLES):
+        return owners, times, values
+    live = ~is_stale(values)
+    return owners[live], times[live], np.ones(int(live.sum()))
+
+
+def _rows(chosen: _Chosen, positions: Int64s, owners: Int64s, times: Int64s, values: Float64s) -> SelectedFloats:
+    """Columns of the series at some positions, whether they have samples or not."""
+    counts = np.bincount(owners, minlength=len(chosen.labels))[positions]
+    labels = [chosen.labels[position] for position in positions.tolist()]
+    return SelectedFloats(labels, np.append([0], np.cumsum(counts)), times, values)
 
 
 def _histograms(chosen: _Chosen, found: _Found) -> list[SelectedHistograms]:

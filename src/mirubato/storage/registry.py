@@ -7,8 +7,9 @@ again, ids are not. Everything that remembers slots watches `epoch`.
 import sys
 import threading
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,10 @@ from mirubato.model.samples import NEVER, Float64s, Int64s, Kind
 from mirubato.model.seams import PointRefused
 
 Pair = tuple[str, str]
+
+_NO_PAIR: Final[Pair] = ("", "")
+_GONE: Final = Family("", MetricType.UNKNOWN)
+"""What stands where a pair or a family was released: numbers are never given again."""
 
 
 @dataclass(slots=True)
@@ -272,6 +277,7 @@ class Registry:
         self._new: list[int] = []
         self._minute = (0, 0)
         self.symbols = Symbols()
+        self.watchers: list[Callable[[bool], None]] = []
 
     def begin(self, now: int) -> None:
         """A commit begins at `now` (ms)."""
@@ -336,8 +342,17 @@ class Registry:
             self.state.grow(len(self.ids))
 
     def reserve(self, id_: int) -> None:
-        """An id that is on disk only must not be given again."""
+        """An id that is on disk only, or was, must not be given again."""
         self._next_id = max(self._next_id, id_ + 1)
+
+    @property
+    def next_numbers(self) -> tuple[int, int, int]:
+        """What the next series, pair and family will be called."""
+        return self._next_id, len(self.symbols.pairs), len(self.symbols.families)
+
+    def swept(self) -> None:
+        """Series, pairs or families have gone from the disk: whoever remembers numbers forgets them."""
+        self.epoch += 1
 
     def unsaved(self) -> list[tuple[int, Series]]:
         """Slots and series made since the last commit."""
@@ -350,6 +365,11 @@ class Registry:
         self.state.forget()
         self._tell(self.symbols.saved())
         self._new.clear()
+        self._end_commit(kept=True)
+
+    def _end_commit(self, *, kept: bool) -> None:
+        for watcher in self.watchers:
+            watcher(kept)
 
     def _tell(self, described: Collection[str]) -> None:
         """Give series the families that were described after them; `described` are the names of those."""
@@ -370,6 +390,7 @@ class Registry:
         if self._new:
             self.remove(self._new)
             self._new = []
+        self._end_commit(kept=False)
 
     def idle(self, before: int) -> Int64s:
         """Slots of series without a sample since `before` (ms)."""
@@ -403,8 +424,8 @@ class Symbols:
     """Label pairs and families, each kept once; numbers stand for them on disk."""
 
     def __init__(self) -> None:
-        self.pairs: list[Pair] = [("", "")]
-        self.families: list[Family] = [Family("", MetricType.UNKNOWN)]
+        self.pairs: list[Pair] = [_NO_PAIR]
+        self.families: list[Family] = [_GONE]
         self._pair_ids: dict[Pair, int] = {}
         self._family_ids: dict[tuple[str, MetricType], int] = {}
         self._told: dict[str, Family] = {}
@@ -412,6 +433,7 @@ class Symbols:
         self._described: dict[int, str] = {}
         """Numbers and names of families that were described since the last commit."""
         self._saved = (1, 1)
+        self._released: list[int] = []
 
     def interned(self, labels: Labels) -> Labels:
         """The same labels, made of pairs that are shared by all series."""
@@ -420,6 +442,10 @@ class Symbols:
     def labels(self, encoded: bytes) -> Labels:
         """The labels of a series on disk: the numbers of its pairs, 4 bytes each."""
         return tuple(self.pairs[number] for number in array("I", encoded))
+
+    def holds(self, labels: Labels) -> bool:
+        """Whether all of these, read from the disk, are there."""
+        return not any(pair is _NO_PAIR for pair in labels)
 
     def pair_id_of(self, pair: Pair) -> int:
         """The number of a pair, 0 (which no series has) if it was never seen."""
@@ -476,10 +502,10 @@ class Symbols:
         """Pairs and families that are not on disk yet."""
         pairs, families = self._saved
         return (
-            [(number, *pair) for number, pair in enumerate(self.pairs[pairs:], pairs)],
+            [(number, *pair) for number, pair in enumerate(self.pairs[pairs:], pairs) if pair is not _NO_PAIR],
             [
                 *((number, self.families[number]) for number in self._described if number < families),
-                *enumerate(self.families[families:], families),
+                *((number, one) for number, one in enumerate(self.families[families:], families) if one is not _GONE),
             ],
         )
 
@@ -489,11 +515,62 @@ class Symbols:
         self._saved = (len(self.pairs), len(self.families))
         return described
 
-    def restore(self, pairs: Iterable[tuple[int, str, str]], families: Iterable[tuple[int, Family]]) -> None:
-        """Take over what is on disk, in the order of the numbers, which have no gaps."""
+    def restore(
+        self, pairs: Iterable[tuple[int, str, str]], families: Iterable[tuple[int, Family]], ends: tuple[int, int]
+    ) -> None:
+        """Take over what is on disk, in the order of the numbers; what is missing was released.
+
+        `ends`: numbers below these, of pairs and of families, are never given again.
+        """
         for number, name, value in pairs:
+            self.pairs += [_NO_PAIR] * (number - len(self.pairs))
             assert self.pair_id((sys.intern(name), value)) == number, number
         for number, family in families:
+            self.families += [_GONE] * (number - len(self.families))
             self.family(family)
             assert self.family_id(family) == number, number
+        self.pairs += [_NO_PAIR] * (ends[0] - len(self.pairs))
+        self.families += [_GONE] * (ends[1] - len(self.families))
         self.saved()
+
+    def release(self, pairs: Collection[int], families: Collection[int]) -> "Released":
+        """Forget what no series has any more; what it answers can bring it back.
+
+        The texts of the pairs stay until the next time: a query may have read numbers from the disk just before.
+        """
+        for number in self._released:
+            self.pairs[number] = _NO_PAIR
+        self._released = list(pairs)
+        gone = Released({self.pairs[number]: number for number in pairs}, {n: self.families[n] for n in families})
+        for pair in gone.pairs:
+            del self._pair_ids[pair]
+        for number, family in gone.families.items():
+            del self._family_ids[family.name, family.type]
+            self.families[number] = _GONE
+            self._described.pop(number, None)
+            if self._told.get(family.name) == family:
+                del self._told[family.name]
+        return gone
+
+    def take_back(self, gone: "Released") -> None:
+        """The commit that released them failed, and with it all that was given a new number since."""
+        self._released = []
+        for pair, number in gone.pairs.items():
+            if pair in self._pair_ids:
+                self.pairs[self._pair_ids[pair]] = _NO_PAIR
+            self._pair_ids[pair] = number
+        for number, family in gone.families.items():
+            key = (family.name, family.type)
+            if key in self._family_ids:
+                self.families[self._family_ids[key]] = _GONE
+            self._family_ids[key] = number
+            self.families[number] = family
+            self._tell(family)
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Pairs and families that are gone, with their numbers."""
+
+    pairs: Mapping[Pair, int]
+    families: Mapping[int, Family]

@@ -6,15 +6,23 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 
 from mirubato.limits import BLOCK_VALUES_MAX, MERGE_RUNS, UNSEALED_LOADS_MAX
-from mirubato.model.samples import HistogramSample, Int64s, Kind
-from mirubato.storage import codec, snapshot
-from mirubato.storage.blocks import Block, build_blocks, build_histogram_blocks, decode_series
+from mirubato.model.rollups import HOUR_MS
+from mirubato.model.samples import Int64s, Kind
+from mirubato.storage import snapshot
+from mirubato.storage.blocks import (
+    Block,
+    DamagedBlock,
+    build_blocks,
+    build_histogram_blocks,
+    checksum,
+    read_block,
+)
 from mirubato.storage.recent import Chunk
 from mirubato.storage.schema import FORMAT, open_reader
 from mirubato.storage.store import SampleStore
@@ -23,6 +31,11 @@ _log = logging.getLogger(__name__)
 
 _LIBC = ctypes.CDLL(None)
 """The C library in this process; only glibc has `malloc_trim`."""
+
+# After a failure the next try waits for two ticks, and twice as long after each further one, up to this.
+_RETRY_S_MAX = 60.0
+# Ticks without retention after it has failed.
+_SKIPPED_TICKS = 60
 
 # The machine is idle when nothing was committed for this long; then less than a full load is worth sealing.
 _IDLE_MS = 3_000
@@ -46,15 +59,29 @@ class SealSettings:
 
 
 class Sealer:
-    """Watches a store, seals and merges. Everything it changes goes through the store's writer."""
+    """Watches a store, seals and merges. Everything it changes goes through the store's writer.
 
-    def __init__(self, store: SampleStore, settings: SealSettings, now: Callable[[], int]) -> None:
-        self._store, self._settings, self._now = store, settings, now
+    `then` is what else its thread is for (retention), at a time in ms: both rewrite blocks, so one waits for the other.
+    """
+
+    def __init__(
+        self,
+        store: SampleStore,
+        settings: SealSettings,
+        now: Callable[[], int],
+        then: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        self._store, self._settings, self._now, self.then = store, settings, now, then
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._serve, name="sealer", daemon=True)
         self.sealed_samples = 0
         self.blocks_written = 0
         self._tidy = True
+        self._merged = False
+        """Whether nothing was sealed since there was nothing to merge."""
+        self._skipped = 0
+        self.failures = 0
+        """How often it has failed since it last did not."""
 
     def start(self) -> None:
         """Begin to watch."""
@@ -66,6 +93,15 @@ class Sealer:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether what is under way should end at the next occasion."""
+        return self._stop.is_set()
+
+    def due_now(self) -> bool:
+        """Whether there is something to seal."""
+        return self.due(self._now())
 
     def nudge(self) -> None:
         """Look now, not at the next tick."""
@@ -98,22 +134,24 @@ class Sealer:
             return 0
         blocks = _blocks_of(closed, self._store.registry.ids, self._store.registry.names)
         low, high = closed[0].seq_low, closed[-1].seq_high
+        late = _late(closed, self._store)
 
-        def replace(connection: sqlite3.Connection) -> None:
+        def commit(connection: sqlite3.Connection) -> None:
             # Delete first: the blocks then take the pages that the batches leave, and the file does not grow.
             connection.execute("DELETE FROM batch WHERE seq <= ?", (high,))
             insert_blocks(connection, blocks, low, high)
+            connection.executemany("INSERT OR IGNORE INTO late (name, hour) VALUES (?, ?)", late)
             connection.execute(
                 "INSERT OR REPLACE INTO snapshot (id, content) VALUES (1, ?)",
                 (snapshot.encode(self._store.registry),),
             )
 
-        writer.call(replace, lambda: self._store.recent.drop(closed))
+        writer.call(commit, lambda: self._store.recent.drop(closed))
         writer.call(_checkpoint, transaction=False)
         samples = sum(chunk.size + len(chunk.histograms) for chunk in closed)
         self.sealed_samples += samples
         self.blocks_written += len(blocks)
-        self._tidy = False
+        self._tidy = self._merged = False
         return samples
 
     def merge(self) -> int:
@@ -121,27 +159,37 @@ class Sealer:
         with closing(open_reader(self._store.path)) as connection:
             runs = find_runs(connection)
             if not runs:
+                self._merged = True
                 return 0
-            blocks = _merged(connection, runs)
+            try:
+                blocks = _merged(connection, runs)
+            except DamagedBlock as damage:
+                self._set_aside(damage)
+                return len(runs)
         first, last = runs[0], runs[-1]
 
-        def replace(connection: sqlite3.Connection) -> None:
+        def commit(connection: sqlite3.Connection) -> None:
             connection.execute(
-                "DELETE FROM block WHERE kind = ? AND name = ? AND seq_low >= ? AND seq_high <= ?",
+                "DELETE FROM block WHERE kind = ? AND name = ? AND seq_low >= ? AND seq_high <= ? AND format > 0",
                 (first.kind, first.name, first.seq_low, last.seq_high),
             )
             insert_blocks(connection, blocks, first.seq_low, last.seq_high)
 
-        self._store.writer.call(replace)
+        self._store.writer.call(commit)
         self._tidy = False
         return len(runs)
+
+    def _set_aside(self, damage: DamagedBlock) -> None:
+        """A damaged block stays where it is, marked so that nothing is made of it any more."""
+        self._store.report_damage("block", damage.id, damage)
+        self._store.writer.call(
+            lambda connection: connection.execute("UPDATE block SET format = -format WHERE id = ?", (damage.id,))
+        )
 
     def tidy(self) -> None:
         """Give disk back: empty the log into the file, and many free pages to the disk. For idle times."""
         self._tidy, call = True, self._store.writer.call
-        if call(_free_bytes, transaction=False) > _FREE_BYTES_MAX:
-            while call(_vacuum, transaction=False) and not self._stop.is_set():
-                pass
+        self.give_back()
         call(_checkpoint, transaction=False)
         _give_memory_back()
 
@@ -151,16 +199,56 @@ class Sealer:
             self._wake.clear()
             try:
                 self._work()
-            except Exception:  # noqa: BLE001  the next tick tries again; unsealed samples stay where they are
-                _log.exception("sealing failed")
+                self.failures = 0
+            except Exception:  # noqa: BLE001  it will try again; unsealed samples stay where they are
+                self.failures += 1
+                pause = min(_TICK_S * 2.0 ** min(self.failures, 10), _RETRY_S_MAX)
+                _log.exception("sealing failed, %d times in a row; next try in %.0f s", self.failures, pause)
+                self._stop.wait(pause)  # and not for a nudge: requests that wait nudge all the time
 
     def _work(self) -> None:
         while not self._stop.is_set() and self.due(self._now()):
             self.seal()
-        while not self._stop.is_set() and not self.due(self._now()) and self.merge():
+        while not self._stop.is_set() and not self._merged and not self.due(self._now()) and self.merge():
             pass
+        if not self._stop.is_set() and not self.due(self._now()):
+            self._do_the_rest()
         if not self._tidy and not self._stop.is_set() and self._now() - self._store.last_commit >= _TIDY_IDLE_MS:
             self.tidy()
+
+    def _do_the_rest(self) -> None:
+        """Call `then`; where that fails, sealing goes on, and it is called again after a minute."""
+        self._skipped = max(self._skipped - 1, 0)
+        if self._skipped:
+            return
+        try:
+            self.then(self._now())
+        except Exception:  # noqa: BLE001  sealing must not wait for what can wait
+            self._skipped = _SKIPPED_TICKS
+            _log.exception("retention failed")
+
+    def give_back(self) -> None:
+        """Give free pages to the disk, some at a time, while commits go on."""
+        call = self._store.writer.call
+        if call(_free_bytes, transaction=False) > _FREE_BYTES_MAX:
+            while call(_vacuum, transaction=False) and not self._stop.is_set():
+                pass
+            call(_checkpoint, transaction=False)
+
+
+def _late(chunks: Sequence[Chunk], store: SampleStore) -> list[tuple[int, int]]:
+    """(name, hour) of samples that came after their hour was put into rows (`storage.plain_rows`)."""
+    frontier = store.kept.rows_hourly
+    late: set[tuple[int, int]] = set()
+    for chunk in chunks:
+        if chunk.time_low > frontier:
+            continue
+        floats = chunk.floats()
+        rows = np.flatnonzero(floats.timestamps <= frontier)
+        pairs = np.stack([store.registry.names[floats.series[rows]], -(-floats.timestamps[rows] // HOUR_MS) * HOUR_MS])
+        late.update(zip(*np.unique(pairs, axis=1).tolist(), strict=True))
+    text = store.registry.symbols.pairs
+    return [(name, hour) for name, hour in sorted(late) if text[name][1] in store.watched]
 
 
 def _load_of(chunks: Sequence[Chunk], samples: int) -> Sequence[Chunk]:
@@ -190,7 +278,7 @@ def insert_blocks(connection: sqlite3.Connection, blocks: Sequence[Block], seq_l
     """Put blocks made of the batches from `seq_low` to `seq_high` into the open transaction."""
     connection.executemany(
         "INSERT INTO block (format, kind, name, seq_low, seq_high, time_low, time_high, samples, series, timestamps,"
-        " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " content, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 FORMAT,
@@ -204,6 +292,7 @@ def insert_blocks(connection: sqlite3.Connection, blocks: Sequence[Block], seq_l
                 block.series,
                 block.timestamps,
                 block.content,
+                checksum(block.series, block.timestamps, block.content),
             )
             for block in blocks
         ],
@@ -229,8 +318,8 @@ def find_runs(connection: sqlite3.Connection) -> list[Run]:
     smaller than a block, because larger ones have nothing to gain.
     """
     rows = connection.execute(
-        "SELECT kind, name, seq_low, seq_high, sum(samples) FROM block GROUP BY kind, name, seq_low, seq_high"
-        " ORDER BY kind, name, seq_low"
+        "SELECT kind, name, seq_low, seq_high, sum(samples) FROM block WHERE format > 0"
+        " GROUP BY kind, name, seq_low, seq_high ORDER BY kind, name, seq_low"
     )
     for _, group in groupby((Run(*row) for row in rows), key=lambda run: (run.kind, run.name)):
         found = _mergeable(list(group))
@@ -252,24 +341,19 @@ def _merged(connection: sqlite3.Connection, runs: Sequence[Run]) -> list[Block]:
     """One run of several: decode, put one after the other in their order, and build again."""
     first, last = runs[0], runs[-1]
     rows = connection.execute(
-        "SELECT series, timestamps, content FROM block WHERE kind = ? AND name = ? AND seq_low >= ? AND seq_high <= ?"
-        " ORDER BY seq_low, id",
+        "SELECT id, series, timestamps, content, checksum FROM block WHERE kind = ? AND name = ? AND seq_low >= ?"
+        " AND seq_high <= ? AND format > 0 ORDER BY seq_low, id",
         (first.kind, first.name, first.seq_low, last.seq_high),
     ).fetchall()
-    decoded = [(*decode_series(series), timestamps, content) for series, timestamps, content in rows]
-    ids, flat = np.unique(
-        np.concatenate([np.repeat(ids, counts) for ids, counts, _, _ in decoded]), return_inverse=True
-    )
+    decoded = [read_block(Kind(first.kind), *row) for row in rows]
+    ids, flat = np.unique(np.concatenate([block.owners for block in decoded]), return_inverse=True)
     names = np.full(len(ids), first.name)
-    times = [codec.decode_times(timestamps, counts) for _, counts, timestamps, _ in decoded]
     if first.kind == Kind.HISTOGRAM:
-        samples: list[HistogramSample] = []
-        for (_, _, _, content), part in zip(decoded, times, strict=True):
-            series = flat[len(samples) : len(samples) + len(part)].tolist()
-            samples += codec.decode_histograms(content, series, part.tolist())
-        return build_histogram_blocks(samples, ids, names)
-    values = [codec.decode_values(content, counts) for _, counts, _, content in decoded]
-    return build_blocks(flat, np.concatenate(times), np.concatenate(values), ids, names)
+        samples = [sample for block in decoded for sample in block.histograms]
+        places = zip(samples, flat.tolist(), strict=True)
+        return build_histogram_blocks([replace(sample, series=place) for sample, place in places], ids, names)
+    times = np.concatenate([block.timestamps for block in decoded])
+    return build_blocks(flat, times, np.concatenate([block.values for block in decoded]), ids, names)
 
 
 def _give_memory_back() -> None:

@@ -1,5 +1,6 @@
 """The samples file: what is committed to it, and what is waiting to be sealed."""
 
+import logging
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,13 @@ from mirubato.errors import StorageFailed
 from mirubato.limits import ACTIVE_SERIES_MS, EXEMPLARS_MAX
 from mirubato.model.samples import Batch, Exemplar
 from mirubato.storage import codec
+from mirubato.storage.kept import Kept, read_kept
 from mirubato.storage.loading import load
 from mirubato.storage.recent import Recent
 from mirubato.storage.registry import Registry, SeriesLimits
-from mirubato.storage.schema import FORMAT, open_samples
+from mirubato.storage.schema import BATCH_FORMAT, open_samples
+
+_log = logging.getLogger(__name__)
 
 FILE = "samples.db"
 
@@ -29,11 +33,18 @@ class SampleStore:
         self.recent = Recent()
         self.archived: bool
         """Whether some series are on disk only."""
+        self.kept: Kept
+        """How far retention has come; changed on the writer thread."""
+        self.watched: frozenset[str] = frozenset()
+        """Metrics whose hours and days are also rows in state.db."""
+        self.damaged: set[tuple[str, int]] = set()
+        """(table, id) of blocks whose bytes are not what was written."""
         self.last_commit = 0
         self.healthy = True
         connection = open_samples(self.path)
         try:
             self._next_seq, self.archived = load(connection, self.registry, self.recent, now)
+            self.kept = read_kept(connection)
         except Exception as error:  # a damaged file can raise anything
             connection.close()
             reason = str(error) or type(error).__name__
@@ -48,7 +59,7 @@ class SampleStore:
             self._next_seq += 1
             connection.execute(
                 "INSERT INTO batch (seq, format, samples, columns, starts, histograms) VALUES (?, ?, ?, ?, ?, ?)",
-                (seq, FORMAT, len(batch), *_encode(self.registry, batch)),
+                (seq, BATCH_FORMAT, len(batch), *_encode(self.registry, batch)),
             )
         if batch.exemplars:
             _insert_exemplars(connection, self.registry, batch.exemplars)
@@ -84,6 +95,12 @@ class SampleStore:
             self.archived = True  # first: a query looks for them in one place or the other
             self.registry.remove(gone)
         return len(gone)
+
+    def report_damage(self, table: str, id_: int, error: Exception) -> None:
+        """Remember (and say once) that a block cannot be read; from any thread."""
+        if (table, id_) not in self.damaged:
+            self.damaged.add((table, id_))
+            _log.error("%s: %s %d is damaged and left out: %s", self.path, table, id_, str(error) or repr(error))
 
     def bytes(self) -> int:
         """Size of the file and its log."""
