@@ -146,7 +146,7 @@ def test_when_too_much_waits_the_client_may_try_again(
 def test_our_own_mistakes_are_told_as_such(
     gateway: Running, door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(gateway.gateway.handler, "_append", None)
+    monkeypatch.setattr(gateway.gateway.handler, "_appends", None)
     reply = door.export(gateway, "metrics", metrics(gauge(fresh(), number(1.0))))
     assert (reply.code, reply.retry_s) == (13, None)
     assert "defect" in reply.message

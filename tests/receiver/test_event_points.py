@@ -97,7 +97,13 @@ def test_good_points_beside_bad_ones(gateway: Running) -> None:
     app = App(name)
     app.meter.create_counter(f"{name}.hits").add(5)
     sent = orjson.loads(body(app.points()))
-    sent["points"] += [{"blobs": ["x"] * 21}, {"blobs": ["x", "mirubato/0", "counter"]}, 7, {"colour": 1}, {"doubles": ["1"]}]
+    sent["points"] += [
+        {"blobs": ["x"] * 21},
+        {"blobs": ["x", "mirubato/0", "counter"]},
+        7,
+        {"colour": 1},
+        {"doubles": ["1"]},
+    ]
     answer = post(gateway, content=orjson.dumps(sent)).json()
     assert answer["written"] == 1
     assert [one["position"] for one in answer["rejected"]] == [1, 2, 3, 4, 5]

@@ -153,7 +153,8 @@ def metrics(*some: Metric, resource: Mapping[str, str] | None = None) -> ExportM
 
 def spans(count: int) -> ExportTraceServiceRequest:
     """A request of some spans."""
-    some = [Span(trace_id=bytes([1] * 16), span_id=number.to_bytes(8, "big"), name="GET") for number in range(count)]
+    ids = [number.to_bytes(8, "big") for number in range(1, count + 1)]
+    some = [Span(trace_id=bytes([1] * 16), span_id=span_id, name="GET") for span_id in ids]
     return ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=some)])])
 
 

@@ -1,8 +1,7 @@
-"""Traces and logs: judged by the official classes and counted."""
+"""The three signals of OTLP: their requests, and the official answers."""
 
 from enum import StrEnum
 
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
@@ -15,9 +14,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-
-from mirubato.errors import BadRequest
-from mirubato.model.seams import Outcome
 
 Request = ExportMetricsServiceRequest | ExportTraceServiceRequest | ExportLogsServiceRequest
 Response = ExportMetricsServiceResponse | ExportTraceServiceResponse | ExportLogsServiceResponse
@@ -36,18 +32,6 @@ REQUESTS: dict[Signal, type[Request]] = {
     Signal.TRACES: ExportTraceServiceRequest,
     Signal.LOGS: ExportLogsServiceRequest,
 }
-
-
-def count_items(signal: Signal, body: bytes) -> Outcome:
-    """Spans or log records of a request, all accepted; BadRequest where it cannot be decoded."""
-    try:
-        if signal is Signal.TRACES:
-            traces = ExportTraceServiceRequest.FromString(body)
-            return Outcome(sum(len(scope.spans) for one in traces.resource_spans for scope in one.scope_spans))
-        logs = ExportLogsServiceRequest.FromString(body)
-        return Outcome(sum(len(scope.log_records) for one in logs.resource_logs for scope in one.scope_logs))
-    except DecodeError as error:
-        raise BadRequest(f"not an {REQUESTS[signal].DESCRIPTOR.name}: {error}") from error
 
 
 def response(signal: Signal, rejected: int, message: str) -> Response:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from mirubato.errors import MirubatoError, Unavailable, WrongMethod
+from mirubato.errors import MirubatoError, Unauthenticated, Unavailable, WrongMethod
 from mirubato.receiver.handler import too_large
 
 Scope = MutableMapping[str, Any]
@@ -42,6 +42,8 @@ def encoding_of(headers: dict[bytes, bytes]) -> str:
 
 def headers_of(error: MirubatoError) -> list[Header]:
     """What an error says in a header of its own."""
+    if isinstance(error, Unauthenticated):
+        return [(b"www-authenticate", b'Bearer realm="mirubato"')]
     if isinstance(error, Unavailable):
         return [(b"retry-after", str(error.retry_after_s).encode())]
     return [(b"allow", b"POST")] if isinstance(error, WrongMethod) else []

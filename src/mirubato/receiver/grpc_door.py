@@ -1,7 +1,7 @@
 """OTLP/gRPC: generic handlers that take raw bytes, so that bad bytes answer INVALID_ARGUMENT and not INTERNAL."""
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
 
 import grpc
@@ -13,7 +13,7 @@ from mirubato.otlp.signals import Signal
 from mirubato.receiver.handler import Handler
 from mirubato.receiver.replies import PROTOBUF, retry_info, status, success_body, wire_of
 
-_SERVICES = {
+SERVICES = {
     Signal.METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
     Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
     Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
@@ -29,14 +29,22 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 class GrpcDoor:
     """A grpc.aio server with the three Export methods."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        guards: Sequence["grpc.aio.ServerInterceptor[bytes, bytes]"] = (),
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
+        """`guards` see each call before its message; with `credentials` the port speaks TLS."""
+        self._credentials = credentials
         self._server = grpc.aio.server(
+            interceptors=guards,
             options=[
                 ("grpc.max_receive_message_length", handler.body_bytes_max),
                 ("grpc.so_reuseport", 0),  # a second gateway on the port is an error, not a coin toss
-            ]
+            ],
         )
-        for signal, service in _SERVICES.items():
+        for signal, service in SERVICES.items():
             method = grpc.unary_unary_rpc_method_handler(_export(handler, signal))
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
         self.port = 0
@@ -45,7 +53,10 @@ class GrpcDoor:
         """Take `port` (0: any free one); OSError if that cannot be."""
         where = address(host, port)
         try:
-            self.port = self._server.add_insecure_port(where)
+            if self._credentials is None:
+                self.port = self._server.add_insecure_port(where)
+            else:
+                self.port = self._server.add_secure_port(where, self._credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {where} for OTLP/gRPC: {_why_not(host, port) or error}") from error
 
@@ -72,13 +83,14 @@ def _export(handler: Handler, signal: Signal) -> Callable[[bytes, Context], Awai
         try:
             outcome = await handler.export("grpc", signal, body)
         except MirubatoError as error:
-            await _abort(context, error)
+            await abort(context, error)
         return success_body(signal, outcome, PROTOBUF)
 
     return export
 
 
-async def _abort(context: Context, error: MirubatoError) -> NoReturn:
+async def abort(context: Context, error: MirubatoError) -> NoReturn:
+    """End a call with what an error is on this wire."""
     metadata: list[tuple[str, str | bytes]] = [(_STATUS_KEY, status(error).SerializeToString())]
     retry = retry_info(error)
     if retry is not None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, TypeVarTuple
@@ -12,11 +12,12 @@ from typing import Protocol, TypeVar, TypeVarTuple
 import cramjam
 import zstandard
 
+from mirubato.access.visits import charge
 from mirubato.errors import BadRequest, Internal, MirubatoError, TooLarge, Unsupported
 from mirubato.limits import REASON_CHARS_MAX, REASONS_MAX
 from mirubato.model.seams import Outcome
 from mirubato.otlp.json_request import to_protobuf
-from mirubato.otlp.signals import Signal, count_items
+from mirubato.otlp.signals import Signal
 from mirubato.receiver.inbox import Inbox
 
 _log = logging.getLogger(__name__)
@@ -70,8 +71,10 @@ class Counts:
 class Handler:
     """Takes framed requests from the doors."""
 
-    def __init__(self, append: Append, slow_lane: Executor, body_bytes_max: int, inbox: Inbox) -> None:
-        self._append, self._slow_lane = append, slow_lane
+    def __init__(
+        self, appends: Mapping[Signal, Append], slow_lane: Executor, body_bytes_max: int, inbox: Inbox
+    ) -> None:
+        self._appends, self._slow_lane = appends, slow_lane
         self.body_bytes_max = body_bytes_max
         self.counts = Counts()
         self.inbox = inbox
@@ -104,6 +107,7 @@ class Handler:
         self.inbox.answered(door, signal, size, outcome)
         self.counts.requests[door, signal, "partial" if outcome.rejected else "ok"] += 1
         self.counts.accepted[signal] += outcome.accepted
+        charge(outcome.accepted)
         for rejection in outcome.rejections:
             self.counts.rejected[signal, rejection.reason.code] += rejection.count
         return outcome
@@ -120,11 +124,7 @@ class Handler:
             return Outcome()
         if json:
             body = await self._slowly(to_protobuf, signal, body)
-        if signal is Signal.METRICS:
-            return await self._append(body, len(body))
-        if len(body) <= _INLINE_BYTES_MAX:
-            return count_items(signal, body)
-        return await self._slowly(count_items, signal, body)
+        return await self._appends[signal](body, len(body))
 
     async def _write(self, append: Append, body: bytes) -> Outcome:
         if snappy_length(body, self.body_bytes_max) <= _INLINE_BYTES_MAX:

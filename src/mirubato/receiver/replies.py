@@ -11,9 +11,12 @@ from google.rpc.status_pb2 import Status
 
 from mirubato.errors import (
     BadRequest,
+    Forbidden,
+    LimitReached,
     MirubatoError,
     NotFound,
     TooLarge,
+    Unauthenticated,
     Unavailable,
     Unsupported,
     WrongMethod,
@@ -37,11 +40,14 @@ class Wire:
 # The first row that fits counts. Retryable rows are 503 / UNAVAILABLE with a delay of 1-2 s: the Python exporter drops
 # a batch at once when told to wait longer than the rest of its 10 s.
 _WIRE: tuple[tuple[type[MirubatoError], Wire], ...] = (
+    (Unauthenticated, Wire(401, grpc.StatusCode.UNAUTHENTICATED)),
+    (Forbidden, Wire(403, grpc.StatusCode.PERMISSION_DENIED)),
     (NotFound, Wire(404, grpc.StatusCode.NOT_FOUND)),
     (WrongMethod, Wire(405, grpc.StatusCode.UNIMPLEMENTED)),
     (TooLarge, Wire(413, grpc.StatusCode.RESOURCE_EXHAUSTED)),
     (Unsupported, Wire(415, grpc.StatusCode.UNIMPLEMENTED)),
     (BadRequest, Wire(400, grpc.StatusCode.INVALID_ARGUMENT)),
+    (LimitReached, Wire(429, grpc.StatusCode.RESOURCE_EXHAUSTED)),
     (Unavailable, Wire(503, grpc.StatusCode.UNAVAILABLE)),
     (MirubatoError, Wire(500, grpc.StatusCode.INTERNAL)),
 )
