@@ -1,1 +1,1 @@
-"""Who may do what: tokens, their limits, the audit of changes."""
+"""Who may do what: tokens and sessions, their limits, the record of changes; no sockets, no HTTP."""

@@ -14,7 +14,7 @@ def table(series: Sequence[Any]) -> str:
         [*(one["metric"].get(name, "") for name in names), value_text(one.get("value", one.get("histogram"))[1])]
         for one in series
     ]
-    return _aligned([*("metric" if name == NAME else name for name in names), "value"], rows)
+    return aligned([*("metric" if name == NAME else name for name in names), "value"], rows)
 
 
 def listing(series: Sequence[Any]) -> str:
@@ -44,7 +44,8 @@ def time_text(seconds: float) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
 
 
-def _aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns under their heads, the last one at the right."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     lines = []
     for cells in (heads, *rows):
