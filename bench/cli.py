@@ -10,7 +10,21 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.machine import commit, machine, today
-from bench.parts import append, decode, disk, event_points, in_app, ingest, kill, query, start, visible
+from bench.parts import (
+    alerts,
+    append,
+    decode,
+    disk,
+    event_points,
+    in_app,
+    ingest,
+    kill,
+    query,
+    spans,
+    start,
+    visible,
+    year,
+)
 from bench.peers import GATEWAY_COMMAND, gateway
 from bench.plan import Plan, progress
 from bench.tables import Section, write
@@ -24,8 +38,11 @@ PARTS: dict[str, Callable[[Plan], Section]] = {
     "disk": disk.run,
     "kill": kill.run,
     "start": start.run,
+    "alerts": alerts.run,
     "in_app": in_app.run,
     "event_points": event_points.run,
+    "spans": spans.run,
+    "year": year.run,
 }
 DESCRIPTION = "Measures the gateway against its targets; bench/README.md says how."
 EPILOG = """Load goes to 127.0.0.1 only. All parts take about 27 minutes with 3 rounds, with --quick about 4.

@@ -7,13 +7,14 @@ from bench.sending import Connection, Reply
 
 
 class HttpConnection(Connection):
-    """Posts each body to /v1/metrics."""
+    """Posts each body to `path`."""
 
+    path = "/v1/metrics"
     encoding = ""
 
     def begin(self, request: Request) -> None:
         head = (
-            f"POST /v1/metrics HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n{self.encoding}"
+            f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n{self.encoding}"
             f"Content-Type: application/x-protobuf\r\nContent-Length: {len(request.body)}\r\n\r\n"
         )
         self.outgoing.extend((memoryview(head.encode()), memoryview(request.body)))
@@ -39,6 +40,12 @@ class HttpConnection(Connection):
     def on_message_complete(self) -> None:
         """Called by the parser."""
         self.complete = True
+
+
+class SpansConnection(HttpConnection):
+    """Traces instead of metrics."""
+
+    path = "/v1/traces"
 
 
 class GzipHttpConnection(HttpConnection):

@@ -408,7 +408,7 @@ import pathlib, sys, time
 from mirubato.cli import main
 from mirubato.storage.reading import Reader
 
-def select(*_):
+def select(*_, **__):
     pathlib.Path({began!r}).touch()
     time.sleep(600)
 

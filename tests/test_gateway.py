@@ -130,7 +130,7 @@ def test_a_query_that_is_being_computed_does_not_hold_it(
     asked, go_on = threading.Event(), threading.Event()
     refused: list[Exception] = []
 
-    def select(*_: object) -> None:
+    def select(*_: object, **__: object) -> None:
         asked.set()
         go_on.wait(20)
 
@@ -157,8 +157,8 @@ def test_readers_are_closed(tmp_path: Path) -> None:
         assert HTTP.export(one, "metrics", metrics(gauge("up", number(1.0)))).code == 0
         assert one.value("up") == "1"
         reader = one.gateway.reader
-        assert reader._connections
-    assert not reader._connections
+        assert reader.readers.count
+    assert not reader.readers.count
     assert not (tmp_path / "samples.db-wal").exists(), "the last one to close clears the log"
 
 

@@ -4,11 +4,16 @@ MirubatoError
 ├── ConfigError            a setting that cannot be used; exit status 2
 ├── Refused                a request that must not be sent again as it is
 │   ├── BadRequest         undecodable or invalid          HTTP 400, gRPC INVALID_ARGUMENT
+│   │   └── BadField       a field of a JSON body          HTTP 400, with the field
+│   ├── Unauthenticated    no token, or one not known      HTTP 401, gRPC UNAUTHENTICATED
+│   ├── Forbidden          a token without that scope      HTTP 403, gRPC PERMISSION_DENIED
 │   ├── NotFound           nothing is at this path         HTTP 404, gRPC NOT_FOUND
+│   ├── Conflict           not as things are               HTTP 409
 │   ├── WrongMethod        not the method of this path     HTTP 405, gRPC UNIMPLEMENTED
 │   ├── TooLarge           over a size limit               HTTP 413, gRPC RESOURCE_EXHAUSTED
 │   └── Unsupported        content type or encoding        HTTP 415, gRPC UNIMPLEMENTED
 ├── Unavailable            try again later                 HTTP 503, gRPC UNAVAILABLE
+│   ├── LimitReached       a token's rate or budget        HTTP 429, gRPC RESOURCE_EXHAUSTED
 │   ├── Overloaded         more is waiting than fits
 │   └── StorageFailed      the disk said no
 ├── Internal               our own mistake                 HTTP 500, gRPC INTERNAL
@@ -25,6 +30,12 @@ class MirubatoError(Exception):
     """Anything that the world, not we, did wrong."""
 
 
+def code_of(error: Exception) -> str:
+    """The stable code of an error in JSON: `LimitReached` is `limit_reached`."""
+    name = type(error).__name__
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")
+
+
 class ConfigError(MirubatoError):
     """A setting has a value that cannot be used."""
 
@@ -37,8 +48,28 @@ class BadRequest(Refused):
     """Undecodable or invalid."""
 
 
+class Unauthenticated(Refused):
+    """Nobody said who asks, or with a token that is not known, has expired or was revoked."""
+
+
+class Forbidden(Refused):
+    """Who asks is known, and may not do this."""
+
+
+class BadField(BadRequest):
+    """A field of a JSON body has a value that cannot be used."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
 class NotFound(Refused):
     """Nothing is at this path."""
+
+
+class Conflict(Refused):
+    """What is there already does not allow it."""
 
 
 class WrongMethod(Refused):
@@ -57,6 +88,14 @@ class Unavailable(MirubatoError):
     """The same request may succeed in `retry_after_s` seconds."""
 
     retry_after_s = 1
+
+
+class LimitReached(Unavailable):
+    """A token has used its rate or its budget; it may send again in `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Overloaded(Unavailable):

@@ -14,9 +14,7 @@ WORKER = Path(__file__).resolve().parents[2] / "worker"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        shutil.which("wrangler") is None, reason="no wrangler on the path"
-    ),
+    pytest.mark.skipif(shutil.which("wrangler") is None, reason="no wrangler on the path"),
 ]
 
 

@@ -46,7 +46,13 @@ def home() -> str:
 
 
 def test_each_invocation_writes_what_it_measured(home: str) -> None:
-    command = ["node", ROOT / "tests/sdk/pyodide/worker.mjs", home, sysconfig.get_paths()["purelib"], ROOT / "src"]
+    command: list[str | Path] = [
+        "node",
+        ROOT / "tests/sdk/pyodide/worker.mjs",
+        home,
+        sysconfig.get_paths()["purelib"],
+        ROOT / "src",
+    ]
     done = subprocess.run([*command, WORKER], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     invocations = json.loads(done.stdout)

@@ -209,7 +209,8 @@ class TestOwnMetrics:
             "mirubato_build_info": "gauge",
             "target_info": "gauge",
         }
-        assert {name: family.type for name, family in found.items()} == types
+        assert {name: family.type for name, family in found.items() if name in types} == types
+        assert all(name == "target_info" or name.startswith("mirubato_") for name in found)
         assert all(family.documentation for family in found.values())
 
     def test_they_count(self, gateway: Running) -> None:
@@ -224,7 +225,6 @@ class TestOwnMetrics:
                 self.value(gateway, "mirubato_requests_total", door="http", signal="traces", result="BadRequest"),
                 self.value(gateway, "mirubato_requests_total", door="http", signal="logs", result="Unsupported"),
                 self.value(gateway, "mirubato_received_bytes_total", signal="metrics"),
-                self.value(gateway, "mirubato_series"),
                 self.value(gateway, "mirubato_commit_duration_seconds_count"),
             ]
 
@@ -238,7 +238,7 @@ class TestOwnMetrics:
         gateway.http.post(gateway.url("otlp_http_port", "/v1/logs"), content=b"text")
         sizes = len(first.SerializeToString()) + len(second.SerializeToString())
         *risen, commits = [after - earlier for earlier, after in zip(before, numbers(), strict=True)]
-        assert risen == [3, 5, 2, 1, 1, 1, 1, 1, sizes, 3]
+        assert risen == [3, 5, 2, 1, 1, 1, 1, 1, sizes]
         assert commits >= 2
 
     def test_gauges(self, gateway: Running) -> None:
@@ -270,10 +270,6 @@ class TestErrors:
         while "Traceback" not in caplog.text and time.monotonic() < until:
             time.sleep(0.01)
         assert "'NoneType' object is not callable" in caplog.text
-
-    def test_the_first_page_names_the_others(self, gateway: Running) -> None:
-        text = gateway.get("/").text
-        assert all(path in text for path in ("/api/health", "/api/metrics", "/api/prometheus", "/metrics"))
 
 
 def test_long_answers_are_compressed_for_those_who_ask(gateway: Running) -> None:

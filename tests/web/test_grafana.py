@@ -23,7 +23,9 @@ DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "grafana"
 DASHBOARDS = sorted((DEPLOY / "dashboards").glob("*.json"))
 SHOP_S = 60
 # What Grafana puts in place of its variables, with everything chosen.
-VARIABLES = {"$__rate_interval": "1m", "$__interval": "15s", "$__range": "1h", "$service": ".*", "$route": ".*"}
+VARIABLES = {"$__rate_interval": "1m", "$__interval": "15s", "$__range": "1h"} | dict.fromkeys(
+    ("$service", "$route", "$script"), ".*"
+)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +141,7 @@ def unanswered(gateway: Running, path: Path) -> set[str]:
 
 class TestDashboards:
     def test_there_are_some(self) -> None:
-        assert [path.stem for path in DASHBOARDS] == ["gateway", "services"]
+        assert [path.stem for path in DASHBOARDS] == ["costs", "gateway", "services", "workers"]
 
     @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
     def test_what_grafana_needs(self, path: Path) -> None:

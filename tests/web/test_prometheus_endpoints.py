@@ -345,7 +345,7 @@ class TestHangingUp:
         """At its next look at the deadline, so that the thread is free for others."""
         asked, ended = threading.Event(), threading.Event()
 
-        def select(_: object, __: int, ___: int, budget: Any) -> Any:
+        def select(_: object, __: int, ___: int, budget: Any, use: object = None) -> Any:
             asked.set()
             until = time.monotonic() + 20
             try:

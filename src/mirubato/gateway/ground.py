@@ -1,4 +1,4 @@
-"""What must hold before a gateway is built: a host that it may listen on, a data directory of its own."""
+"""What must hold before a gateway is built: a data directory of its own; and who can reach an address."""
 
 import fcntl
 import ipaddress
@@ -6,24 +6,22 @@ import os
 from pathlib import Path
 from typing import TextIO
 
-from mirubato.config import Config
-from mirubato.errors import ConfigError, StorageFailed
+from mirubato.database.backup import RESTORING
+from mirubato.errors import StorageFailed
 
 
-def check_host(config: Config) -> None:
-    """ConfigError if others could reach a gateway that asks nobody who they are."""
-    if not (_is_loopback(config.host) or config.allow_anonymous):
-        raise ConfigError(
-            f"host {config.host} can be reached from other machines, and there are no tokens yet:"
-            " start with --allow-anonymous if everyone there may read and write"
-        )
-
-
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def check_whole(directory: Path) -> None:
+    """StorageFailed if a restore into a data directory was cut off."""
+    if (directory / RESTORING).exists():
+        raise StorageFailed(f"a restore into data_dir {directory} was cut off: run `mirubato restore` again")
 
 
 def lock(directory: Path) -> TextIO:

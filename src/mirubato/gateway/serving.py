@@ -34,14 +34,15 @@ async def serve(config: Config) -> None:
 
 
 def _announce(config: Config, ports: Mapping[str, int]) -> None:
+    scheme = "https" if config.tls_cert else "http"
     grpc, otlp_http, web = (address(config.host, ports[name]) for name in ("grpc_port", "otlp_http_port", "web_port"))
     lines = [
         f"Mirubato Monitoring {VERSION}",
-        f"  page and API   http://{web}/",
-        f"  OTLP/HTTP      http://{otlp_http}/v1/metrics (and the web port)",
+        f"  page and API   {scheme}://{web}/",
+        f"  OTLP/HTTP      {scheme}://{otlp_http}/v1/metrics (and the web port)",
         f"  OTLP/gRPC      {grpc}",
         f"  data           {config.data_dir.absolute()}",
-        f"  Grafana        data source of type Prometheus, URL http://{web}/api/prometheus",
+        f"  Grafana        data source of type Prometheus, URL {scheme}://{web}/api/prometheus",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -12,22 +12,27 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
-from mirubato.errors import BadQuery, QueryError, QueryLimit, QueryTimeout
+from mirubato.access.tokens import READ
+from mirubato.access.visits import may
+from mirubato.errors import BadQuery, QueryError, QueryLimit, QueryTimeout, code_of
 from mirubato.limits import LOOKBACK_MS
 from mirubato.model.matchers import Matcher
 from mirubato.model.samples import Exemplar
 from mirubato.model.seams import Newest, Selector
 from mirubato.promql.parser import parse_matchers
 from mirubato.web.exposition import render
-from mirubato.web.history import History
+from mirubato.web.history import Deploys, History
 from mirubato.web.http_server import AsgiApp, Receive, Send
 from mirubato.web.negotiation import negotiate
 from mirubato.web.offload import offload
+from mirubato.web.openapi import OpenApi
+from mirubato.web.page import Page
 from mirubato.web.prometheus_answers import refusal
 from mirubato.web.prometheus_api import PREFIX, PrometheusApi
 from mirubato.web.prometheus_queries import QuerySettings
+from mirubato.web.prometheus_rules import Rules
 
 Health = Callable[[], Mapping[str, Any]]
 """What /api/health answers; its `status` is `ok` or what is wrong."""
@@ -55,6 +60,8 @@ class Rooms:
     otlp: AsgiApp
     remote_write: AsgiApp
     event_points: AsgiApp
+    rules: Rules
+    deploys: Deploys
     apis: Sequence[Route]
     """Routes of the other APIs, each made by a module of its own."""
 
@@ -64,11 +71,12 @@ class Web:
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
-        self._history = History(rooms.selector, rooms.now)
-        self._api = PrometheusApi(rooms.selector, rooms.pool, rooms.query, rooms.now, rooms.version)
+        self._history = History(rooms.selector, rooms.now, rooms.deploys)
+        self._api = PrometheusApi(rooms.selector, rooms.pool, rooms.query, rooms.now, rooms.version, rooms.rules)
         self._pages = Starlette(
             routes=[
-                Route("/", self._index),
+                *Page(rooms.version).routes(),
+                *OpenApi(rooms.version).routes(),
                 Route("/-/healthy", _alive),
                 Route("/-/ready", self._ready),
                 Route("/metrics", self._own),
@@ -83,6 +91,11 @@ class Web:
             exception_handlers={QueryError: _query_error, HTTPException: _http_error, Exception: _defect},
         )
 
+    @property
+    def routes(self) -> Sequence[BaseRoute]:
+        """All but OTLP, remote write and event points."""
+        return self._pages.routes
+
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """ASGI: /v1/... is OTLP, two paths take remote write and event points, all else is here."""
         if scope["path"].startswith("/v1/"):
@@ -94,22 +107,14 @@ class Web:
         else:
             await self._pages(scope, receive, send)
 
-    async def _index(self, _: Request) -> Response:
-        return PlainTextResponse(
-            f"Mirubato Monitoring {self._rooms.version}\n\n"
-            "/api/health                      how the gateway is\n"
-            "/api/metrics?start=1h&metric=    history as JSON\n"
-            "/api/prometheus                  scrape; as a Grafana data source: type Prometheus, this URL\n"
-            "/metrics                         the gateway's own metrics\n"
-        )
-
     async def _ready(self, _: Request) -> Response:
         ready = self._rooms.health()["status"] == "ok"
         return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
 
     async def _health(self, _: Request) -> Response:
         health = self._rooms.health()
-        return _json(health, 200 if health["status"] == "ok" else 503)
+        told = health if may(READ) else {"status": health["status"]}
+        return _json(told, 200 if health["status"] == "ok" else 503)
 
     async def _own(self, _: Request) -> Response:
         body = await offload(self._rooms.pool, self._rooms.own_metrics)
@@ -149,11 +154,7 @@ def _json(data: Any, status: int = 200) -> Response:
 
 async def _query_error(_: Request, error: Exception) -> Response:
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)
-    return _json({"code": _code(type(error).__name__), "message": str(error)}, status)
-
-
-def _code(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")
+    return _json({"code": code_of(error), "message": str(error)}, status)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

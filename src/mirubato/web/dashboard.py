@@ -1,14 +1,16 @@
 """GET /api/dashboard: what the first screen of the page needs, in one answer."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from mirubato.alerts.intervals import Sampled, interval_of
 from mirubato.errors import BadQuery
-from mirubato.model.labels import Labels
+from mirubato.model.labels import NAME, Labels
 from mirubato.model.seams import Selector
 from mirubato.promql.quantiles import bucket_quantile
 from mirubato.promql.query import QueryBudget, instant, over_steps
@@ -20,6 +22,8 @@ _HOUR_MS = 3_600_000
 _SPARK_POINTS = 40
 _QUANTILES = (0.5, 0.95, 0.99)
 _BY = "by (service_name, script_name)"
+# Series that the gateway writes by itself from its first second on: nobody has sent anything yet.
+_OWN = re.compile("mirubato_|cloudflare_limit_|probe_|ALERTS")
 
 Extra = Callable[[int, int], Any]
 """(start, end) in ms -> one more part of the answer, from another room."""
@@ -27,54 +31,65 @@ Extra = Callable[[int, int], Any]
 
 @dataclass(frozen=True, slots=True)
 class RequestFamily:
-    """Where the requests of a service are counted; a service is never counted from two of these (docs/ALERTS.md)."""
+    """Where the requests of a service are counted; a service is never counted from two of these (docs/ALERTS.md).
+
+    In the expressions `RANGE` stands for a range such as `[300s]`.
+    """
 
     source: str
     count: str
-    """Selector of the counter of all requests, without braces' end: more matchers are put in."""
-    failed: tuple[str, ...]
-    """Selectors of the failed ones; what several of them select counts once."""
+    """Increase of all requests, by series."""
+    failed: str
+    """Increase of the failed ones."""
     duration: str
     """Name of the histogram."""
-    matchers: str
-    to_ms: float
+    matchers: str = ""
+    to_ms: float = 1000.0
+    squares: str = ""
+    """Where requests are sampled, and `count` is a sum of weights: the increase of the sum of their squares."""
+    failed_squares: str = ""
+    """Of the failed ones."""
 
+
+_HTTP, _OLDER = "http_server_request_duration_seconds", "http_server_duration_milliseconds"
+_SPANS, _SERVER = "traces_span_metrics", 'span_kind="SPAN_KIND_SERVER"'
+_ERROR = 'status_code="STATUS_CODE_ERROR"'
+_STATUS, _CAUSE = 'http_response_status_code=~"5.."', 'error_type!="",http_response_status_code!~"5.."'
 
 FAMILIES = (
     RequestFamily(
         "http",
-        "http_server_request_duration_seconds_count",
-        (
-            'http_server_request_duration_seconds_count{http_response_status_code=~"5.."}',
-            'http_server_request_duration_seconds_count{error_type!=""}',
-        ),
-        "http_server_request_duration_seconds",
-        "",
-        1000.0,
+        f"increase({_HTTP}_countRANGE)",
+        f"increase({_HTTP}_count{{{_STATUS}}}RANGE) or increase({_HTTP}_count{{{_CAUSE}}}RANGE)",
+        _HTTP,
     ),
     RequestFamily(
-        "http_old",
-        "http_server_duration_milliseconds_count",
-        ('http_server_duration_milliseconds_count{http_status_code=~"5.."}',),
-        "http_server_duration_milliseconds",
-        "",
-        1.0,
+        "http",  # the same as exponential histograms
+        f"histogram_count(increase({_HTTP}RANGE))",
+        f"histogram_count(increase({_HTTP}{{{_STATUS}}}RANGE) or increase({_HTTP}{{{_CAUSE}}}RANGE))",
+        _HTTP,
+    ),
+    RequestFamily(
+        "http_older",
+        f"increase({_OLDER}_countRANGE)",
+        f'increase({_OLDER}_count{{http_status_code=~"5.."}}RANGE)',
+        _OLDER,
+        to_ms=1.0,
     ),
     RequestFamily(
         "spans",
-        'traces_span_metrics_calls_total{span_kind="SPAN_KIND_SERVER"}',
-        ('traces_span_metrics_calls_total{span_kind="SPAN_KIND_SERVER",status_code="STATUS_CODE_ERROR"}',),
-        "traces_span_metrics_duration_seconds",
-        'span_kind="SPAN_KIND_SERVER"',
-        1000.0,
+        f"increase({_SPANS}_calls_total{{{_SERVER}}}RANGE)",
+        f"increase({_SPANS}_calls_total{{{_SERVER},{_ERROR}}}RANGE)",
+        f"{_SPANS}_duration_seconds",
+        _SERVER,
+        squares=f"increase({_SPANS}_weights_squared_total{{{_SERVER}}}RANGE)",
+        failed_squares=f"increase({_SPANS}_weights_squared_total{{{_SERVER},{_ERROR}}}RANGE)",
     ),
     RequestFamily(
         "worker",
-        "cloudflare_worker_requests_total",
-        ("cloudflare_worker_errors_total",),
+        "increase(cloudflare_worker_requests_totalRANGE)",
+        "increase(cloudflare_worker_errors_totalRANGE)",
         "cloudflare_worker_duration_seconds",
-        "",
-        1000.0,
     ),
 )
 
@@ -145,7 +160,7 @@ class Dashboard:
             "start_ms": start,
             "end_ms": end,
             "step_ms": step,
-            "waiting": not services and not self._selector.label_names(),
+            "waiting": not services and all(map(_OWN.match, self._selector.label_values(NAME))),
             "services": [_plain(services[name]) for name in sorted(services)],
             "graph": {"edges": _edges(asked)},
             **{key: extra(start, end) for key, extra in self._extras.items()},
@@ -159,7 +174,7 @@ def _plain(service: Service) -> dict[str, Any]:
 def _services(asked: Asked) -> dict[str, Service]:
     services: dict[str, Service] = {}
     for family in FAMILIES:
-        counted = _by_service(asked.now(f"sum {_BY} (increase({family.count}[{asked.range_s}s]))"))
+        counted = _by_service(asked.now(_summed(family.count, asked.range_s)))
         mine = {
             name: Service(name, family.source, count / asked.range_s)
             for name, count in counted.items()
@@ -189,17 +204,30 @@ def _by_service(points: Iterable[Points]) -> dict[str, float]:
     return found
 
 
-def _failed(family: RequestFamily, window_s: int) -> str:
-    """The rate of failed requests: what two selectors find counts once, since `or` drops equal label sets."""
-    return f"sum {_BY} ({' or '.join(f'increase({one}[{window_s}s])' for one in family.failed)})"
+def _summed(increase: str, range_s: int) -> str:
+    """The increase of each service over a range in seconds."""
+    return f"sum {_BY} ({increase.replace('RANGE', f'[{range_s}s]')})"
 
 
 def _add_errors(asked: Asked, family: RequestFamily, mine: dict[str, Service], counted: Mapping[str, float]) -> None:
-    failed = _by_service(asked.now(_failed(family, asked.range_s)))
+    failed = _by_service(asked.now(_summed(family.failed, asked.range_s)))
+    squares, failed_squares = (
+        _by_service(asked.now(_summed(one, asked.range_s))) if one else {}
+        for one in (family.squares, family.failed_squares)
+    )
     for name, service in mine.items():
-        if counted[name] > 0:
-            service.error_rate = min(failed.get(name, 0.0) / counted[name], 1.0)
-            service.error_rate_low = service.error_rate_high = service.error_rate
+        total, errors = counted[name], min(failed.get(name, 0.0), counted[name])
+        if total <= 0:
+            continue
+        inside, all_ = failed_squares.get(name, errors), squares.get(name, total)
+        sampled = Sampled(total, _mean(inside, errors), _mean(all_ - inside, total - errors))
+        service.error_rate = errors / total
+        service.error_rate_low, service.error_rate_high = interval_of(service.error_rate, sampled)
+
+
+def _mean(squares: float, weights: float) -> float:
+    """The mean weight of events, by weight; that of events of which none were kept is not known, and taken as 1."""
+    return squares / weights if weights > 0 else 1.0
 
 
 def _add_quantiles(asked: Asked, family: RequestFamily, mine: dict[str, Service]) -> None:
@@ -238,8 +266,8 @@ def _quantiles(points: Iterable[Points]) -> dict[str, list[float]]:
 
 def _add_sparklines(asked: Asked, family: RequestFamily, mine: dict[str, Service]) -> None:
     times = asked.steps.times().tolist()
-    total = _rows(asked.over(f"sum {_BY} (increase({family.count}[{asked.window_s}s]))"))
-    failed = _rows(asked.over(_failed(family, asked.window_s)))
+    total = _rows(asked.over(_summed(family.count, asked.window_s)))
+    failed = _rows(asked.over(_summed(family.failed, asked.window_s)))
     for name, service in mine.items():
         counts, errors = total.get(name, {}), failed.get(name, {})
         service.sparkline = {

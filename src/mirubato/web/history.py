@@ -17,12 +17,15 @@ _HOUR_MS = 3_600_000
 _POINTS_DEFAULT = 240
 _SERIES_MAX = 1_000
 
+Deploys = Callable[[int, int], list[dict[str, Any]]]
+"""(start, end) in ms -> what was deployed, for charts."""
+
 
 class History:
     """Values of metrics over time."""
 
-    def __init__(self, selector: Selector, now: Callable[[], int]) -> None:
-        self._selector, self._now = selector, now
+    def __init__(self, selector: Selector, now: Callable[[], int], deploys: Deploys) -> None:
+        self._selector, self._now, self._deploys = selector, now, deploys
 
     def answer(self, parameters: Mapping[str, str], budget: QueryBudget) -> dict[str, Any]:
         """`start` (default 1h ago), `end`, `metric`, `step`, `group_by` (label names, comma-separated: sums)."""
@@ -43,6 +46,7 @@ class History:
             "step": step / 1000,
             "series": series[:_SERIES_MAX],
             "truncated": len(series) > _SERIES_MAX,
+            "deploys": self._deploys(start, end),
         }
 
 

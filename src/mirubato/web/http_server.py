@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
@@ -26,7 +27,7 @@ class _Uvicorn(uvicorn.Server):
 class HttpServer:
     """One port served by uvicorn inside the running loop."""
 
-    def __init__(self, app: AsgiApp, what: str) -> None:
+    def __init__(self, app: AsgiApp, what: str, tls: ssl.SSLContext | None = None) -> None:
         """`what` is what the port is for, as an error names it."""
         self._what = what
         self._server = _Uvicorn(
@@ -41,6 +42,7 @@ class HttpServer:
                 server_header=False,
                 date_header=False,
                 timeout_keep_alive=75,
+                ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             )
         )
         self._socket: socket.socket | None = None

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextvars import copy_context
 from typing import TypeVar, TypeVarTuple
 
 Arguments = TypeVarTuple("Arguments")
@@ -10,5 +11,5 @@ Result = TypeVar("Result")
 
 
 async def offload(pool: Executor, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-    """Call a function in a thread of `pool`."""
-    return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+    """Call a function in a thread of `pool`, for whoever asks here."""
+    return await asyncio.get_running_loop().run_in_executor(pool, copy_context().run, function, *arguments)

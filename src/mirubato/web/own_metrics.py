@@ -39,6 +39,10 @@ class OwnMetrics:
         """Prometheus text 0.0.4."""
         return generate_latest(self._registry)
 
+    def samples(self) -> list[tuple[str, Mapping[str, str], float]]:
+        """The same as name, labels and value."""
+        return [(one.name, one.labels, one.value) for family in self._registry.collect() for one in family.samples]
+
     def close(self) -> None:
         """Let go of the SDK's reader."""
         self._provider.shutdown()

@@ -16,7 +16,8 @@ from mirubato.web.parameters import Parameters, duration_ms, read_parameters
 from mirubato.web.prometheus_answers import Answer, envelope, failure, refusal
 from mirubato.web.prometheus_lists import Lists
 from mirubato.web.prometheus_queries import Queries, QuerySettings
-from mirubato.web.prometheus_status import Status, constant, rules
+from mirubato.web.prometheus_rules import Rules
+from mirubato.web.prometheus_status import Status, constant
 
 PREFIX = "/api/prometheus/api/v1"
 
@@ -28,9 +29,15 @@ class PrometheusApi:
     """Endpoints over a selector; each request is answered in a thread of `pool`."""
 
     def __init__(
-        self, selector: Selector, pool: Executor, settings: QuerySettings, now: Callable[[], int], version: str
+        self,
+        selector: Selector,
+        pool: Executor,
+        settings: QuerySettings,
+        now: Callable[[], int],
+        version: str,
+        rules: Rules,
     ) -> None:
-        self._pool, self._settings = pool, settings
+        self._pool, self._settings, self._rules = pool, settings, rules
         self._queries = Queries(selector, settings, now)
         self._lists = Lists(selector, now)
         self._status = Status(selector, now, version)
@@ -50,8 +57,8 @@ class PrometheusApi:
         get: dict[str, Endpoint] = {
             "label/{name}/values": self._lists.label_values,
             "metadata": self._lists.metadata,
-            "rules": rules,
-            "alerts": constant({"alerts": []}),
+            "rules": self._rules.rules,
+            "alerts": self._rules.alerts,
             "alertmanagers": constant({"activeAlertmanagers": [], "droppedAlertmanagers": []}),
             "targets": constant({"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {}}),
             "targets/metadata": constant([]),

@@ -1,17 +1,16 @@
-"""Endpoints about the server itself, and those that are empty here because nothing is scraped and no rule runs yet."""
+"""Endpoints about the server itself, and those that are empty here because nothing is scraped."""
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mirubato.errors import BadQuery
 from mirubato.model.seams import Selector
-from mirubato.promql.parser import parse_matchers
 from mirubato.promql.query import QueryBudget
-from mirubato.web.parameters import Parameters, flag
+from mirubato.web.parameters import Parameters
 from mirubato.web.prometheus_answers import Answer
+from mirubato.web.times import rfc3339
 
 PROMETHEUS_VERSION = "3.14.0"
 """Whose API and PromQL this is; clients look for what they may ask."""
@@ -35,13 +34,13 @@ class Status:
 
     def runtimeinfo(self, _: Parameters, __: QueryBudget) -> Answer:
         """What of Prometheus' own runtime there is here."""
-        started = _rfc3339(self._started)
+        started = rfc3339(self._started)
         return Answer(
             {
                 "startTime": started,
                 "CWD": "",
                 "hostname": "",
-                "serverTime": _rfc3339(self._now()),
+                "serverTime": rfc3339(self._now()),
                 "reloadConfigSuccess": True,
                 "lastConfigTime": started,
                 "corruptionCount": 0,
@@ -78,37 +77,6 @@ class Status:
         )
 
 
-def rules(parameters: Parameters, _: QueryBudget) -> Answer:
-    """No groups; parameters that are wrong are told."""
-    for text in parameters.all("match[]"):
-        parse_matchers(text)
-    kind = parameters.text("type").lower()
-    if kind not in ("", "alert", "record"):
-        raise BadQuery(f'invalid parameter "type": not supported value "{kind[:60]}"')
-    flag(parameters.single, "exclude_alerts")
-    _check_paging(parameters.single)
-    return Answer({"groups": []})
-
-
-def _check_paging(parameters: Mapping[str, str]) -> None:
-    token, most = parameters.get("group_next_token"), parameters.get("group_limit")
-    if token and not most:
-        raise BadQuery(
-            'invalid parameter "group_next_token": group_limit needs to be present in order to paginate over the groups'
-        )
-    if not most:
-        return
-    if not most.removeprefix("-").isdecimal():
-        raise BadQuery('invalid parameter "group_limit": group_limit needs to be a valid number')
-    if int(most[:10]) <= 0:
-        raise BadQuery('invalid parameter "group_limit": group_limit needs to be greater than 0')
-    if token:
-        raise BadQuery(
-            f"invalid parameter \"group_next_token\": invalid group_next_token '{token[:60]}'."
-            " were rule groups changed?"
-        )
-
-
 def constant(data: Any) -> Callable[[Parameters, QueryBudget], Answer]:
     """An endpoint that always answers the same."""
     return lambda _, __: Answer(data)
@@ -128,7 +96,3 @@ def _entries(text: str) -> int:
 
 def _stats(entries: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
     return [{"name": name, "value": count} for name, count in entries]
-
-
-def _rfc3339(time: int) -> str:
-    return datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
