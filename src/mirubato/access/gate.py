@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -153,6 +154,7 @@ def session_of(cookie: bytes) -> str | None:
     return None
 
 
+@lru_cache(maxsize=256)
 def is_local(host: str) -> bool:
     """Whether a Host header is an address, or a name that nobody elsewhere can have, so no page stands under it.
 
