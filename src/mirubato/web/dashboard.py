@@ -20,6 +20,8 @@ from mirubato.web.parameters import moment_ms
 _HOUR_MS = 3_600_000
 # Points of a sparkline: one for every 3 pixels of 120.
 _SPARK_POINTS = 40
+# What the service map shows is what calls whom now.
+_RECENT_S = 300
 _QUANTILES = (0.5, 0.95, 0.99)
 _BY = "by (service_name, script_name)"
 # Series that the gateway writes by itself from its first second on: nobody has sent anything yet.
@@ -276,6 +278,8 @@ def _add_sparklines(asked: Asked, family: RequestFamily, mine: dict[str, Service
             "error_rate": [errors.get(time, 0.0) / counts[time] if counts.get(time) else None for time in times],
         }
         service.last_seen_ms = max(counts, default=None)
+        if counts:  # the rate is that of now: over an hour of which ten minutes have data it would be a sixth
+            service.rate_per_s = counts[max(counts)] / asked.window_s
 
 
 def _rows(points: Iterable[Points]) -> dict[str, dict[int, float]]:
@@ -301,7 +305,8 @@ def _add_versions(asked: Asked, services: dict[str, Service]) -> None:
 
 def _edges(asked: Asked) -> list[dict[str, Any]]:
     """Who calls whom, from the service graph's series."""
-    by, window = "by (client, server)", f"[{asked.range_s}s]"
+    recent_s = min(asked.range_s, _RECENT_S)
+    by, window = "by (client, server)", f"[{recent_s}s]"
     calls = _by_edge(asked.now(f"sum {by} (increase(traces_service_graph_request_total{window}))"))
     failed = _by_edge(asked.now(f"sum {by} (increase(traces_service_graph_request_failed_total{window}))"))
     slow = "traces_service_graph_request_server_seconds_bucket"
@@ -312,7 +317,7 @@ def _edges(asked: Asked) -> list[dict[str, Any]]:
         {
             "client": client,
             "server": server,
-            "rate_per_s": count / asked.range_s,
+            "rate_per_s": count / recent_s,
             "error_rate": min(failed.get((client, server), 0.0) / count, 1.0) if count else None,
             "p95_ms": _ms(p95.get((client, server))),
         }
