@@ -55,6 +55,15 @@ class TestDashboard:
         assert services["shop"]["version"] == "1.2"
         assert services["shop"]["source"] == "http"
 
+    def test_error_rates_over_time(self, shop: Running) -> None:
+        series = shop.get("/api/metrics", start="15m", metric="error_rate", step="60s").json()["series"]
+        rates = {one["labels"]["service_name"]: one for one in series}
+        assert set(rates) == {"shop", "cart"}
+        assert [value for _, value in rates["shop"]["points"]] == pytest.approx([0.1] * len(rates["shop"]["points"]))
+        # Nothing is sampled here, so nothing is unknown.
+        assert all(low == high for _, low, high in rates["shop"]["interval"])
+        assert len(rates["cart"]["points"]) > 10
+
     def test_sparklines(self, shop: Running) -> None:
         (cart, _) = shop.get("/api/dashboard", start="15m").json()["services"]
         spark = cart["sparkline"]

@@ -218,18 +218,48 @@ def _add_errors(asked: Asked, family: RequestFamily, mine: dict[str, Service], c
         for one in (family.squares, family.failed_squares)
     )
     for name, service in mine.items():
-        total, errors = counted[name], min(failed.get(name, 0.0), counted[name])
-        if total <= 0:
-            continue
-        inside, all_ = failed_squares.get(name, errors), squares.get(name, total)
-        sampled = Sampled(total, _mean(inside, errors), _mean(all_ - inside, total - errors))
-        service.error_rate = errors / total
-        service.error_rate_low, service.error_rate_high = interval_of(service.error_rate, sampled)
+        if counted[name] > 0:
+            known = error_rate(counted[name], failed.get(name, 0.0), squares.get(name), failed_squares.get(name))
+            service.error_rate, service.error_rate_low, service.error_rate_high = known
+
+
+def error_rate(
+    total: float, failed: float, squares: float | None, failed_squares: float | None
+) -> tuple[float, float, float]:
+    """The share of failed requests, and its interval: from sums of weights, and of their squares (None: all are 1)."""
+    failed = min(failed, total)
+    inside = failed if failed_squares is None else failed_squares
+    outside = (total if squares is None else squares) - inside
+    sampled = Sampled(total, _mean(inside, failed), _mean(outside, total - failed))
+    return failed / total, *interval_of(failed / total, sampled)
 
 
 def _mean(squares: float, weights: float) -> float:
     """The mean weight of events, by weight; that of events of which none were kept is not known, and taken as 1."""
     return squares / weights if weights > 0 else 1.0
+
+
+def error_rates(asked: Asked) -> list[dict[str, Any]]:
+    """The error rate of each service at each step, with its interval: what /api/metrics answers for `error_rate`."""
+    answers: dict[str, dict[str, Any]] = {}
+    for family in FAMILIES:
+        rows = [
+            _rows(asked.over(_summed(one, asked.window_s))) if one else {}
+            for one in (family.count, family.failed, family.squares, family.failed_squares)
+        ]
+        total, failed, squares, failed_squares = rows
+        for name in sorted(total.keys() - answers.keys()):
+            points, interval = [], []
+            for time, count in sorted(total[name].items()):
+                if count > 0:
+                    errors = failed.get(name, {}).get(time, 0.0)
+                    known = squares.get(name, {}).get(time), failed_squares.get(name, {}).get(time)
+                    share, low, high = error_rate(count, errors, *known)
+                    points.append([time / 1000, share])
+                    interval.append([time / 1000, low, high])
+            labels = {"service_name": name}
+            answers[name] = {"metric": "error_rate", "labels": labels, "points": points, "interval": interval}
+    return list(answers.values())
 
 
 def _add_quantiles(asked: Asked, family: RequestFamily, mine: dict[str, Service]) -> None:

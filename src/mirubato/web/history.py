@@ -10,6 +10,7 @@ from mirubato.model.seams import Selector
 from mirubato.promql.literals import quoted
 from mirubato.promql.query import QueryBudget, over_steps
 from mirubato.promql.values import Points, Steps
+from mirubato.web.dashboard import Asked, error_rates
 from mirubato.web.parameters import duration_ms, moment_ms
 
 _HOUR_MS = 3_600_000
@@ -28,7 +29,10 @@ class History:
         self._selector, self._now, self._deploys = selector, now, deploys
 
     def answer(self, parameters: Mapping[str, str], budget: QueryBudget) -> dict[str, Any]:
-        """`start` (default 1h ago), `end`, `metric`, `step`, `group_by` (label names, comma-separated: sums)."""
+        """`start` (default 1h ago), `end`, `metric`, `step`, `group_by` (label names, comma-separated: sums).
+
+        The metric `error_rate` is that of each service, with its interval.
+        """
         now = self._now()
         start, end = moment_ms(parameters, "start", now - _HOUR_MS, now), moment_ms(parameters, "end", now, now)
         if end < start:
@@ -36,10 +40,10 @@ class History:
         step = duration_ms(parameters, "step", max(1000, (end - start) // _POINTS_DEFAULT))
         steps = Steps(start, end, step)
         metric = parameters.get("metric")
-        selector = f"{{{NAME}={quoted(metric)}}}" if metric else f'{{{NAME}!=""}}'
-        found = over_steps(self._selector, selector, steps, budget)
-        floats = [one for one in found.series if one.values]
-        series = _grouped(floats, parameters["group_by"]) if parameters.get("group_by") else _plain(floats)
+        if metric == "error_rate":
+            series = error_rates(Asked(self._selector, budget, steps))
+        else:
+            series = self._series(metric, parameters.get("group_by", ""), steps, budget)
         return {
             "start": start / 1000,
             "end": end / 1000,
@@ -48,6 +52,12 @@ class History:
             "truncated": len(series) > _SERIES_MAX,
             "deploys": self._deploys(start, end),
         }
+
+    def _series(self, metric: str | None, group_by: str, steps: Steps, budget: QueryBudget) -> list[dict[str, Any]]:
+        selector = f"{{{NAME}={quoted(metric)}}}" if metric else f'{{{NAME}!=""}}'
+        found = over_steps(self._selector, selector, steps, budget)
+        floats = [one for one in found.series if one.values]
+        return _grouped(floats, group_by) if group_by else _plain(floats)
 
 
 def _number(value: float) -> float | str:
