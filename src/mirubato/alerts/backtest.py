@@ -9,7 +9,7 @@ from mirubato.alerts.rules import Measured, NoData, Rule, judged
 from mirubato.alerts.step import NEW, Clocks, Seen, step
 from mirubato.limits import STEPS_MAX
 from mirubato.model.labels import Labels
-from mirubato.model.seams import Selector
+from mirubato.model.seams import Samples
 from mirubato.promql.literals import duration_text
 from mirubato.promql.query import QueryBudget, over_steps
 from mirubato.promql.values import Points, Steps
@@ -128,7 +128,7 @@ class Past(NamedTuple):
         return Steps(end - self.range_ms // step * step, end, step)
 
 
-def backtest(rule: Rule, selector: Selector, past: Past, budget: QueryBudget) -> Backtest:
+def backtest(rule: Rule, selector: Samples, past: Past, budget: QueryBudget) -> Backtest:
     """Run a rule over the past; errors as for any query."""
     steps = past.steps()
     found = over_steps(selector, rule.query, steps, budget).series
@@ -146,7 +146,7 @@ def _tried(episodes: Sequence[Episode], for_ms: int) -> Tried:
 
 
 def _sampled(
-    rule: Rule, selector: Selector, steps: Steps, budget: QueryBudget
+    rule: Rule, selector: Samples, steps: Steps, budget: QueryBudget
 ) -> Mapping[int, Mapping[Labels, Sampled]]:
     """By time."""
     if not (rule.sampling and rule.use_interval):

@@ -11,7 +11,7 @@ from mirubato.alerts.seams import RuleHealth
 from mirubato.clock import monotonic_s
 from mirubato.errors import MirubatoError
 from mirubato.limits import EVALUATION_S_MAX, EVALUATION_SLICE_S
-from mirubato.model.seams import Selector
+from mirubato.model.seams import Samples
 from mirubato.promql.query import QueryBudget, Result, instant
 
 
@@ -85,7 +85,7 @@ class Answer:
 class Evaluating:
     """Evaluates tasks, and knows how each rule did last."""
 
-    selector: Selector
+    selector: Samples
     bounds: Bounds
     health: dict[str, RuleHealth] = field(default_factory=dict)
     """By rule id."""
@@ -158,7 +158,7 @@ class _Shared:
         self._wanted = {query for query, number in counts.items() if number > 1}
         self._answers: dict[tuple[str, int], Result] = {}
 
-    def __call__(self, selector: Selector, text: str, time: int, budget: QueryBudget) -> Result:
+    def __call__(self, selector: Samples, text: str, time: int, budget: QueryBudget) -> Result:
         if text not in self._wanted:
             return instant(selector, text, time, budget)
         if (text, time) not in self._answers:

@@ -10,7 +10,7 @@ from mirubato.alerts.intervals import Interval, Sampled, interval_of, sampled_of
 from mirubato.errors import QueryError, QueryLimit
 from mirubato.limits import ALERTS_PER_RULE_MAX
 from mirubato.model.labels import Labels
-from mirubato.model.seams import Selector
+from mirubato.model.seams import Samples
 from mirubato.promql.query import QueryBudget, Result, instant
 
 FROM_API = "api"
@@ -153,11 +153,11 @@ class Measured(NamedTuple):
     """Where the value of a sampled share is known only between two bounds."""
 
 
-Ask = Callable[[Selector, str, int, QueryBudget], Result]
+Ask = Callable[[Samples, str, int, QueryBudget], Result]
 """`instant`, or what remembers its answers while many rules ask the same."""
 
 
-def evaluate(rule: Rule, selector: Selector, now_ms: int, budget: QueryBudget, ask: Ask = instant) -> list[Measured]:
+def evaluate(rule: Rule, selector: Samples, now_ms: int, budget: QueryBudget, ask: Ask = instant) -> list[Measured]:
     """Each series that the rule's query finds at `now_ms`; what it does not find has no data.
 
     BadQuery, QueryError, QueryLimit, QueryTimeout where there is no answer: the states stay as they are.
@@ -172,7 +172,7 @@ def evaluate(rule: Rule, selector: Selector, now_ms: int, budget: QueryBudget, a
     return measured
 
 
-def record(rule: RecordingRule, selector: Selector, now_ms: int, budget: QueryBudget) -> Result:
+def record(rule: RecordingRule, selector: Samples, now_ms: int, budget: QueryBudget) -> Result:
     """The answer of a recording rule's query; errors as `evaluate`."""
     result = instant(selector, rule.query, now_ms - rule.query_offset_ms, budget)
     _check_kind(result)

@@ -1,17 +1,17 @@
-"""Samples in memory, to ask PromQL of: what rules are tried out on (`model.seams.Selector`)."""
+"""Samples in memory, to ask PromQL of: what rules are tried out on (`model.seams.Samples`)."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from mirubato.model.histogram import Histogram
-from mirubato.model.labels import NAME, Family, Labels, MetricType, metric_name
+from mirubato.model.labels import NAME, Labels, metric_name
 from mirubato.model.matchers import Matcher, MatchOp, match_all
 from mirubato.model.rollups import Use
-from mirubato.model.samples import Exemplar, SelectedFloats, SelectedHistograms
-from mirubato.model.seams import Budget, Head, Newest, Selected
+from mirubato.model.samples import SelectedFloats, SelectedHistograms
+from mirubato.model.seams import Budget, Selected
 
 
 @dataclass(slots=True)
@@ -82,48 +82,3 @@ class Scratch:
         names = self._by_name if exact is None else [exact] if exact in self._by_name else []
         for name in sorted(names):
             yield from (one for _, one in sorted(self._by_name[name].items()) if match_all(matchers, one.names))
-
-    def series(
-        self,
-        matchers: tuple[Matcher, ...],
-        start: int,  # noqa: ARG002  (all that is here may have samples)
-        budget: Budget,
-        end: int | None = None,  # noqa: ARG002  (as above)
-    ) -> Sequence[Labels]:
-        """Labels of the matching series."""
-        found = [one.labels for one in self._matching(matchers)]
-        budget.take_series(len(found))
-        return found
-
-    def label_names(self) -> list[str]:
-        """All label names, sorted."""
-        return sorted({name for one in self._all() for name in one.names})
-
-    def label_values(self, name: str) -> list[str]:
-        """All values of a label, sorted."""
-        return sorted({one.names[name] for one in self._all() if name in one.names})
-
-    def _all(self) -> Iterator[_Series]:
-        for of_name in self._by_name.values():
-            yield from of_name.values()
-
-    def families(self) -> list[Family]:
-        """All metrics; nothing is known of their types."""
-        return [Family(name, MetricType.UNKNOWN) for name in sorted(self._by_name)]
-
-    def newest(self, matchers: tuple[Matcher, ...] | None, since: int) -> list[Newest]:
-        """Nobody scrapes this."""
-        raise NotImplementedError
-
-    def exemplars(
-        self,
-        start: int,  # noqa: ARG002  (there are none at any time)
-        end: int,  # noqa: ARG002  (as above)
-        selectors: Sequence[tuple[Matcher, ...]] = ((),),  # noqa: ARG002  (as above)
-    ) -> list[tuple[Labels, Exemplar]]:
-        """There are none."""
-        return []
-
-    def head(self, most: int) -> Head:
-        """Nobody asks how much is here."""
-        raise NotImplementedError

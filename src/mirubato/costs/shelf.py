@@ -116,7 +116,7 @@ class Bucket:
             return work()
         except FileNotFoundError as error:
             raise NotFound("there is no such report in the bucket") from error
-        except Exception as error:
+        except Exception as error:  # whatever the library calls it, the bucket is the matter
             # The library has some twenty kinds, and their text may hold the request with its signature.
             raise StorageFailed(f"the reports' bucket cannot be {what}: {type(error).__name__}") from error
 

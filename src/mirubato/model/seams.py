@@ -179,14 +179,18 @@ class Budget(Protocol):
         ...
 
 
-class Selector(Protocol):
-    """Where queries and scrapes get their samples. Times are ms; both ends of a window belong to it."""
+class Samples(Protocol):
+    """What an expression is evaluated over. Times are ms; both ends of a window belong to it."""
 
     def select(
         self, matchers: tuple[Matcher, ...], start: int, end: int, budget: Budget, use: Use = Use.SAMPLES
     ) -> Selected:
         """Samples of the matching series in a window, and what rollups tell of it for a use."""
         ...
+
+
+class Selector(Samples, Protocol):
+    """Where queries and scrapes get their samples. Times are ms; both ends of a window belong to it."""
 
     def series(
         self, matchers: tuple[Matcher, ...], start: int, budget: Budget, end: int | None = None

@@ -13,7 +13,7 @@ from mirubato.model.labels import NAME, Labels, is_stale, metric_name
 from mirubato.model.matchers import Matcher, MatchOp
 from mirubato.model.rollups import Use
 from mirubato.model.samples import Float64s, Int64s, SelectedFloats
-from mirubato.model.seams import Budget, Selected, Selector
+from mirubato.model.seams import Budget, Samples, Selected
 from mirubato.promql import extended, native_ranges, rolled
 from mirubato.promql.aggregate import aggregate
 from mirubato.promql.annotations import Annotations
@@ -54,7 +54,7 @@ _COUNTER_ENDINGS = ("_total", "_sum", "_count", "_bucket")
 class Context:
     """What all evaluations of one query share."""
 
-    selector: Selector
+    selector: Samples
     budget: Budget
     notes: Annotations
     ordered: bool

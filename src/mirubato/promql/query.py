@@ -15,7 +15,7 @@ from mirubato.limits import (
     REMEMBERED_EXPRESSIONS_MAX,
 )
 from mirubato.model.samples import Int64s
-from mirubato.model.seams import Selector
+from mirubato.model.seams import Samples
 from mirubato.promql import extended
 from mirubato.promql.annotations import Annotations
 from mirubato.promql.calls import ORDERED
@@ -83,7 +83,7 @@ class Result:
 
 
 def instant(
-    selector: Selector,
+    selector: Samples,
     text: str,
     time: int,
     budget: QueryBudget,
@@ -110,9 +110,7 @@ def instant(
     return _result("vector" if isinstance(value, Vector) else "scalar", points, evaluator, value)
 
 
-def over_steps(
-    selector: Selector, text: str, steps: Steps, budget: QueryBudget, *, experimental: bool = True
-) -> Result:
+def over_steps(selector: Samples, text: str, steps: Steps, budget: QueryBudget, *, experimental: bool = True) -> Result:
     """The value of an expression at each step, as one matrix sorted by labels; errors as `instant`."""
     steps.check_resolution()
     parsed = _parsed(text, experimental)
@@ -146,7 +144,7 @@ def _check_size(value: Value) -> None:
         )
 
 
-def _evaluator(selector: Selector, text: str, expr: Expr, steps: Steps, budget: QueryBudget) -> Evaluator:
+def _evaluator(selector: Samples, text: str, expr: Expr, steps: Steps, budget: QueryBudget) -> Evaluator:
     return Evaluator(Context(selector, budget, Annotations(text), _orders(expr)), steps)
 
 

@@ -408,7 +408,7 @@ def _runs(chosen: _Chosen, series: bytes) -> "_Runs | None":
     """Which series of a block are wanted; None if none is. DamagedBlock."""
     try:
         ids, counts = decode_series(series)
-    except Exception as error:
+    except Exception as error:  # damaged bytes can raise anything
         raise DamagedBlock(0, f"its series cannot be decoded: {error!r}") from error
     at = np.minimum(np.searchsorted(chosen.ids, ids), len(chosen.ids) - 1)
     hit = chosen.ids[at] == ids if len(chosen.ids) else np.zeros(len(ids), np.bool_)

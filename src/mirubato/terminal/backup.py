@@ -83,7 +83,7 @@ def restore(arguments: argparse.Namespace, settings: Config) -> int:
         _check_room(stage, sum(one.bytes for one in manifest.files))
         for one in manifest.files:
             _bring(place, one, stage)
-    except BaseException:
+    except BaseException:  # also Ctrl-C: half of a backup must not look like data
         if not unfinished:
             shutil.rmtree(stage, ignore_errors=True)
         raise

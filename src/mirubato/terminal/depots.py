@@ -145,7 +145,7 @@ class S3Depot:
             return work()
         except FileNotFoundError as error:
             raise StorageFailed(f"{self._where} holds no backup, or the bucket is not there") from error
-        except Exception as error:
+        except Exception as error:  # whatever the library calls it, the bucket is the matter
             # The library has some twenty kinds, and their text may hold the request with its signature.
             raise StorageFailed(f"{self._where} cannot be used: {type(error).__name__}") from error
 

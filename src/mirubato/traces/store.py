@@ -60,7 +60,7 @@ class TraceStore:
         try:
             size = sum(len(span.message) for span in batch.spans)
             await self._write(lambda connection: keep_spans(connection, batch, now_ms), size)
-        except Exception:
+        except Exception:  # whatever it was, nothing was kept: the sender tries again
             self.tail.give_back(batch, now_ms)
             raise
 
